@@ -26,7 +26,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::hash::Hash;
 use crate::key::{SigningKey, VerifyingKey};
-use crate::note::{NoteError, NoteErrorKind, SignedNote};
+use crate::note::{NoteError, NoteErrorKind, SignedNote, quote};
 
 /// The origin of the checkpoints of a chain.
 ///
@@ -114,7 +114,7 @@ impl FromStr for Checkpoint {
         let (origin, size, root) = (line()?, line()?, line()?);
         let checkpoint = Self {
             origin: origin.to_owned(),
-            size: parse_size(size).ok_or_else(|| Fault::Size { found: size.to_owned() })?,
+            size: parse_size(size).ok_or_else(|| Fault::Size { found: quote(size) })?,
             root: STANDARD
                 .decode(root)
                 .ok()
@@ -202,8 +202,8 @@ impl SignedCheckpoint {
     ) -> Result<&Checkpoint, CheckpointError> {
         if self.checkpoint.origin != origin {
             return Err(Fault::Origin {
-                expected: origin.to_owned(),
-                found: self.checkpoint.origin.clone(),
+                expected: quote(origin),
+                found: quote(&self.checkpoint.origin),
             }
             .into());
         }
@@ -241,6 +241,13 @@ impl FromStr for SignedCheckpoint {
 }
 
 /// Why a checkpoint cannot be read, signed or believed.
+///
+/// ```
+/// use agent_audit_core::checkpoint::Checkpoint;
+///
+/// let error = "origin\n".parse::<Checkpoint>().unwrap_err();
+/// assert_eq!(error.to_string(), "the checkpoint has fewer than three lines");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct CheckpointError(#[from] Fault);
@@ -298,11 +305,11 @@ enum Fault {
     TooShort,
     #[error("line {line} of the checkpoint must be one line and not empty")]
     Line { line: usize },
-    #[error("the tree size {found:?} is not a decimal number below 2^64 without leading zeros")]
+    #[error("the tree size {found} is not a decimal number below 2^64 without leading zeros")]
     Size { found: String },
     #[error("the root is not the base64 of 32 bytes")]
     Root,
-    #[error("the checkpoint is of {found:?}, not of {expected:?}")]
+    #[error("the checkpoint is of {found}, not of {expected}")]
     Origin { expected: String, found: String },
 }
 

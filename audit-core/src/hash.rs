@@ -96,6 +96,13 @@ impl Hash {
 }
 
 /// Text that is not 64 lower-case hexadecimal digits.
+///
+/// ```
+/// use agent_audit_core::hash::Hash;
+///
+/// let error = "6E".repeat(32).parse::<Hash>().unwrap_err();
+/// assert!(error.to_string().ends_with("found byte 0x45 at offset 1"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a hash: expected 64 lower-case hexadecimal digits, found {found}")]
 pub struct ParseHashError {

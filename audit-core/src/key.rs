@@ -134,13 +134,12 @@ impl fmt::Debug for SeedText {
 /// which one signature fits many messages, cannot be built.
 ///
 /// ```
-/// use agent_audit_core::key::{SigningKey, VerifyingKey};
+/// use agent_audit_core::key::VerifyingKey;
 ///
-/// let key = SigningKey::from_seed(&[7; 32]).verifying_key();
-/// let text = key.to_string();
-/// assert_eq!(text, "ed25519:6kpsY+Kcnfa6arpJIacLrRBIJsoeDHjhu6E7MZSptaI=");
-/// assert_eq!(text.parse::<VerifyingKey>().unwrap(), key);
-/// assert_eq!(key.id().len(), 16);
+/// let text = "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+/// let key: VerifyingKey = text.parse().unwrap();
+/// assert_eq!(key.to_string(), text);
+/// assert_eq!(key.id(), "21fe31dfa154a261");
 /// ```
 #[derive(Clone, Copy)]
 pub struct VerifyingKey(ed25519_dalek::VerifyingKey);
@@ -263,6 +262,14 @@ impl schemars::JsonSchema for VerifyingKey {
 }
 
 /// Why a key cannot be had or a signature does not hold.
+///
+/// ```
+/// use agent_audit_core::key::SigningKey;
+///
+/// let error = SigningKey::from_seed_base64("hunter2").unwrap_err();
+/// assert!(!error.is_bad_signature());
+/// assert!(!error.to_string().contains("hunter2"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct KeyError(Fault);

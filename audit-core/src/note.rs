@@ -143,7 +143,7 @@ impl SignedNote {
                 continue;
             };
             if matching.any(|other| other.key != key.key) {
-                return Err(Fault::Ambiguous { name: key.name.clone() }.into());
+                return Err(Fault::Ambiguous { name: quote(&key.name) }.into());
             }
             if verified.iter().any(|earlier| key.made(earlier)) {
                 continue;
@@ -152,7 +152,7 @@ impl SignedNote {
             verified.push(signature);
         }
         if verified.is_empty() {
-            let names = self.signatures.iter().map(|line| line.name.as_str());
+            let names = self.signatures.iter().map(|line| quote(&line.name));
             return Err(Fault::UnknownKey { names: names.collect::<Vec<_>>().join(", ") }.into());
         }
         Ok(verified)
@@ -173,8 +173,8 @@ impl SignedNote {
 
 impl fmt::Display for SignedNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n", self.text)?;
-        self.signatures.iter().try_for_each(|signature| write!(f, "{signature}\n"))
+        writeln!(f, "{}", self.text)?;
+        self.signatures.iter().try_for_each(|signature| writeln!(f, "{signature}"))
     }
 }
 
@@ -271,7 +271,7 @@ impl NoteVerifier {
     pub fn new(name: impl Into<String>, key: VerifyingKey) -> Result<Self, NoteError> {
         let name = name.into();
         if !is_name(&name) {
-            return Err(Fault::Name { name }.into());
+            return Err(Fault::Name { name: quote(&name) }.into());
         }
         let mut hasher = Sha256::new();
         hasher.update(&name);
@@ -314,7 +314,7 @@ impl NoteVerifier {
             .ok()
             .filter(|bytes| self.key.verify(text.as_bytes(), bytes).is_ok())
             .map(|_| ())
-            .ok_or_else(|| Fault::BadSignature { name: self.name.clone() }.into())
+            .ok_or_else(|| Fault::BadSignature { name: quote(&self.name) }.into())
     }
 }
 
@@ -360,6 +360,13 @@ impl FromStr for NoteVerifier {
 }
 
 /// Why a note cannot be read, signed or believed.
+///
+/// ```
+/// use agent_audit_core::note::SignedNote;
+///
+/// let error = SignedNote::parse("tab\t").unwrap_err();
+/// assert_eq!(error.to_string(), r"the note holds the control character '\t' at byte 3");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct NoteError(#[from] Fault);
@@ -418,7 +425,7 @@ enum Fault {
     #[error("the note holds the control character {character:?} at byte {at}")]
     Control { character: char, at: usize },
     #[error(
-        "{name:?} is not a key name: it must have 1 to {MAX_NAME_BYTES} bytes and no spaces, control characters or `+`"
+        "{name} is not a key name: it must have 1 to {MAX_NAME_BYTES} bytes and no spaces, control characters or `+`"
     )]
     Name { name: String },
     #[error("no known key signed the note; it was signed by: {names}")]
@@ -440,6 +447,14 @@ const ED25519: u8 = 0x01;
 
 /// Em dash and space.
 const LINE_START: &str = "\u{2014} ";
+
+/// Untrusted text for an error message: escaped, so that it cannot steer a terminal, and short.
+pub(crate) fn quote(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+    }
+}
 
 fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len())

@@ -148,6 +148,20 @@ fn what_cannot_be_a_checkpoint_is_not_signed() {
     }
 }
 
+/// What an error repeats comes from the file: it must not steer a terminal or fill it.
+#[test]
+fn errors_quote_what_they_repeat() {
+    let hostile = format!("\u{9b}31m\u{202e}{}", "x".repeat(5000));
+    let text = Checkpoint::new(&hostile, 1, leaf(b"")).to_string();
+    let signed = crate::note::SignedNote::sign(text, "log", &key(1)).unwrap();
+    let signed = SignedCheckpoint::parse(&signed.to_string()).unwrap();
+    let error = signed.verify("log", &[]).unwrap_err().to_string();
+    assert!(error.contains("\\u{9b}31m\\u{202e}xxx"), "{error}");
+    assert!(error.len() < 200 && !error.contains('\u{202e}'), "{error}");
+    let error = format!("log\n{hostile}\nroot\n").parse::<Checkpoint>().unwrap_err();
+    assert!(error.to_string().len() < 250, "{error}");
+}
+
 #[test]
 fn sizes_have_one_spelling() {
     for good in [0, 1, 10, u64::MAX] {

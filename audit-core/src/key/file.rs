@@ -1,5 +1,6 @@
 //! Where a signing key comes from: the environment or a file of its own.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -32,16 +33,7 @@ impl SigningKey {
     ///
     /// If the variable is set, if only to nothing, and is not the base64 of 32 bytes.
     pub fn from_env() -> Result<Option<Self>, KeyFileError> {
-        let Some(value) = std::env::var_os(SIGNING_KEY_VARIABLE) else {
-            return Ok(None);
-        };
-        // Erased here; the process environment itself is out of our hands.
-        let value = Zeroizing::new(value.into_encoded_bytes());
-        std::str::from_utf8(&value)
-            .map_err(|_| KeyError(super::Fault::Seed))
-            .and_then(|text| Self::from_seed_base64(text.trim_ascii()))
-            .map(Some)
-            .map_err(|source| KeyFileError(Fault::Environment { source }))
+        std::env::var_os(SIGNING_KEY_VARIABLE).map(from_variable).transpose()
     }
 
     /// Loads the key from the file, or makes the file with a new key.
@@ -74,6 +66,14 @@ impl SigningKey {
 }
 
 /// Why no signing key could be had.
+///
+/// ```
+/// use agent_audit_core::key::SigningKey;
+///
+/// let error = SigningKey::load_or_create("/no/such/directory/key").unwrap_err();
+/// assert!(!error.is_exposed());
+/// assert!(error.to_string().contains("/no/such/directory/key"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct KeyFileError(#[from] Fault);
@@ -116,7 +116,9 @@ enum Fault {
         path.display()
     )]
     Mismatch { path: PathBuf },
-    #[error("the environment variable {SIGNING_KEY_VARIABLE} is set but unusable")]
+    #[error(
+        "the environment variable {SIGNING_KEY_VARIABLE} is set but holds no key: give it the base64 of a 32-byte seed, or unset it to use a key file"
+    )]
     Environment { source: KeyError },
     #[error("cannot make a signing key")]
     Generate { source: KeyError },
@@ -126,6 +128,15 @@ const HEADER: &str = "agent-audit-ed25519-seed-v1";
 
 /// Header, space, base64 of 32 bytes, newline: the exact length of a key file.
 const KEY_FILE_BYTES: usize = HEADER.len() + 1 + 44 + 1;
+
+fn from_variable(value: OsString) -> Result<SigningKey, KeyFileError> {
+    // Erased here; the process environment itself is out of our hands.
+    let value = Zeroizing::new(value.into_encoded_bytes());
+    std::str::from_utf8(&value)
+        .map_err(|_| KeyError(super::Fault::Seed))
+        .and_then(|text| SigningKey::from_seed_base64(text.trim_ascii()))
+        .map_err(|source| KeyFileError(Fault::Environment { source }))
+}
 
 fn read_key(file: File, path: &Path) -> Result<SigningKey, KeyFileError> {
     // Asked of the open file, so that it cannot be exchanged between the check and the read.
@@ -155,7 +166,11 @@ fn read_key(file: File, path: &Path) -> Result<SigningKey, KeyFileError> {
 fn create_key(path: &Path) -> Result<(SigningKey, bool), KeyFileError> {
     let key = SigningKey::generate().map_err(|source| Fault::Generate { source })?;
     let seed = key.to_seed_base64();
-    let text = Zeroizing::new(format!("{HEADER} {}\n", seed.expose()));
+    // Of its final size from the start: growing would leave parts of the secret behind.
+    let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_BYTES));
+    for part in [HEADER, " ", seed.expose(), "\n"] {
+        text.push_str(part);
+    }
     if publish(path, text.as_bytes(), 0o600)? {
         return Ok((key, true));
     }
@@ -260,6 +275,24 @@ mod tests {
         assert_eq!(public, format!("{made}\n"));
         let loaded = SigningKey::load_or_create(&path).unwrap().verifying_key();
         assert_eq!(loaded, made);
+    }
+
+    /// The process environment is shared by all tests, so what is in it is tested by value.
+    #[test]
+    fn a_variable_holds_a_seed_or_is_an_error() {
+        let key = SigningKey::from_seed(&[5; 32]);
+        let text = key.to_seed_base64().expose().to_owned();
+        for good in [text.clone(), format!(" {text}\n")] {
+            let read = from_variable(good.into()).unwrap();
+            assert_eq!(read.verifying_key(), key.verifying_key());
+        }
+        let not_utf8 = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff; 44]);
+        for bad in ["".into(), text[1..].into(), format!("{HEADER} {text}").into(), not_utf8] {
+            let error = from_variable(bad).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains(SIGNING_KEY_VARIABLE), "{shown}");
+            assert!(!shown.contains(&text[1..]), "{shown}");
+        }
     }
 
     #[test]

@@ -203,6 +203,13 @@ impl fmt::Debug for MerkleTree {
 }
 
 /// A position or size beyond the tree that was asked.
+///
+/// ```
+/// use agent_audit_core::tree::MerkleTree;
+///
+/// let error = MerkleTree::new().inclusion_proof(7).unwrap_err();
+/// assert_eq!(error.to_string(), "7 lies beyond the tree of size 0");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{value} lies beyond the tree of size {size}")]
 pub struct TreeError {

@@ -143,6 +143,14 @@ impl ConsistencyProof {
 }
 
 /// Why a proof does not hold.
+///
+/// ```
+/// use agent_audit_core::hash::Hash;
+/// use agent_audit_core::tree::{InclusionProof, ProofError};
+///
+/// let proof = InclusionProof { leaf_index: 0, tree_size: 2, hashes: vec![] };
+/// assert_eq!(proof.verify(&Hash::ZERO, &Hash::ZERO), Err(ProofError::Length));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {

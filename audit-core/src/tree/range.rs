@@ -126,6 +126,13 @@ impl fmt::Debug for CompactRange {
 }
 
 /// Why stored parts are not a tree.
+///
+/// ```
+/// use agent_audit_core::tree::CompactRange;
+///
+/// let error = CompactRange::from_parts(3, vec![]).unwrap_err();
+/// assert_eq!(error.to_string(), "a tree of size 3 has 2 subtree hashes, found 0");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RangeError {
