@@ -1,0 +1,667 @@
+//! Writing canonical JSON with serde.
+
+use std::fmt;
+
+use serde::ser::{self, Impossible, Serialize};
+
+use super::{MAX_DEPTH, MAX_INTEGER};
+
+/// The canonical bytes of a value.
+///
+/// # Errors
+/// [`CanonicalError`] where the value holds something that does not occur under a hash.
+///
+/// ```
+/// use std::collections::HashMap;
+/// let map = HashMap::from([("b", 2), ("a", 1)]);
+/// assert_eq!(agent_audit_core::canonical::to_vec(&map)?, br#"{"a":1,"b":2}"#);
+/// let error = agent_audit_core::canonical::to_vec(&HashMap::from([("cost", 0.1)])).unwrap_err();
+/// assert!(error.to_string().starts_with("field cost: "));
+/// # Ok::<(), agent_audit_core::canonical::CanonicalError>(())
+/// ```
+pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CanonicalError> {
+    let mut out = Vec::with_capacity(512);
+    append(value, &mut out)?;
+    Ok(out)
+}
+
+/// Appends the canonical bytes of a value to a buffer.
+///
+/// # Errors
+/// As [`to_vec`]; the buffer then holds what it held before.
+///
+/// ```
+/// let mut out = b"x".to_vec();
+/// agent_audit_core::canonical::append("y", &mut out)?;
+/// assert_eq!(out, b"x\"y\"");
+/// # Ok::<(), agent_audit_core::canonical::CanonicalError>(())
+/// ```
+pub fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
+    let before = out.len();
+    let mut writer = Writer { out, entries: Vec::new(), depth: 0 };
+    value.serialize(&mut writer).inspect_err(|_| out.truncate(before))
+}
+
+/// A value that cannot be written under a hash.
+///
+/// ```
+/// let error = agent_audit_core::canonical::to_vec(&u64::MAX).unwrap_err();
+/// assert!(error.to_string().contains("2^53"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CanonicalError {
+    path: Vec<String>,
+    reason: Reason,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reason {
+    Float,
+    Null,
+    Integer,
+    Key,
+    DuplicateKey,
+    Depth,
+    Unsupported(&'static str),
+    Custom(String),
+}
+
+impl CanonicalError {
+    fn new(reason: Reason) -> Self {
+        Self { path: Vec::new(), reason }
+    }
+
+    fn within(mut self, key: &[u8]) -> Self {
+        self.path.push(String::from_utf8_lossy(key).into_owned());
+        self
+    }
+}
+
+impl fmt::Display for CanonicalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            f.write_str("field ")?;
+            for (at, key) in self.path.iter().rev().enumerate() {
+                write!(f, "{}{key}", if at == 0 { "" } else { "." })?;
+            }
+            f.write_str(": ")?;
+        }
+        match &self.reason {
+            Reason::Float => f.write_str("a float cannot be hashed; write it as a string"),
+            Reason::Null => f.write_str("null cannot be hashed; leave the field out"),
+            Reason::Integer => {
+                f.write_str("an integer beyond 2^53-1 cannot be hashed; write it as a string")
+            }
+            Reason::Key => {
+                f.write_str("a key must be printable ASCII without quotation mark and backslash")
+            }
+            Reason::DuplicateKey => f.write_str("the key occurs twice"),
+            Reason::Depth => write!(f, "nested deeper than {MAX_DEPTH} levels"),
+            Reason::Unsupported(what) => write!(f, "{what} cannot be hashed"),
+            Reason::Custom(message) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for CanonicalError {}
+
+impl ser::Error for CanonicalError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(Reason::Custom(message.to_string()))
+    }
+}
+
+/// Appends a JSON string with the escapes of RFC 8785 section 3.2.2.2.
+fn write_string(out: &mut Vec<u8>, text: &str) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.extend_from_slice(&bytes[from..at]);
+        from = at + 1;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x09 => out.extend_from_slice(b"\\t"),
+            0x0a => out.extend_from_slice(b"\\n"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            0x0d => out.extend_from_slice(b"\\r"),
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(byte >> 4)]);
+                out.push(HEX[usize::from(byte & 15)]);
+            }
+        }
+    }
+    out.extend_from_slice(&bytes[from..]);
+    out.push(b'"');
+}
+
+/// Whether a key is in the alphabet whose byte order is RFC 8785's order and that needs no escape.
+pub(super) fn is_key(key: &[u8]) -> bool {
+    !key.is_empty() && key.iter().all(|&b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\')
+}
+
+struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+    /// The entries of all objects being written, innermost last: where key and value begin and end.
+    entries: Vec<Entry>,
+    depth: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    start: usize,
+    key_end: usize,
+    end: usize,
+}
+
+impl Writer<'_> {
+    fn integer(&mut self, magnitude: u64, negative: bool) -> Result<(), CanonicalError> {
+        if magnitude > MAX_INTEGER {
+            return Err(CanonicalError::new(Reason::Integer));
+        }
+        if negative {
+            self.out.push(b'-');
+        }
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        let mut rest = magnitude;
+        loop {
+            at -= 1;
+            digits[at] = b'0' + u8::try_from(rest % 10).expect("a digit is below ten");
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[at..]);
+        Ok(())
+    }
+
+    fn enter(&mut self, open: u8) -> Result<(), CanonicalError> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(CanonicalError::new(Reason::Depth));
+        }
+        self.out.push(open);
+        Ok(())
+    }
+
+    fn leave(&mut self, close: u8) {
+        self.depth -= 1;
+        self.out.push(close);
+    }
+}
+
+struct Sequence<'w, 'o> {
+    writer: &'w mut Writer<'o>,
+    first: bool,
+}
+
+struct Object<'w, 'o> {
+    writer: &'w mut Writer<'o>,
+    base: usize,
+    start: usize,
+    key_start: usize,
+}
+
+impl Object<'_, '_> {
+    fn key(&mut self, key: &str) -> Result<(), CanonicalError> {
+        if !is_key(key.as_bytes()) {
+            return Err(CanonicalError::new(Reason::Key).within(key.as_bytes()));
+        }
+        let out = &mut *self.writer.out;
+        if out.len() > self.start {
+            out.push(b',');
+        }
+        self.key_start = out.len();
+        out.push(b'"');
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(b"\":");
+        Ok(())
+    }
+
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CanonicalError> {
+        let key_end = self.writer.out.len() - 2;
+        let start = self.key_start;
+        match value.serialize(&mut *self.writer) {
+            Ok(()) => {
+                let end = self.writer.out.len();
+                self.writer.entries.push(Entry { start, key_end, end });
+                Ok(())
+            }
+            Err(error) => Err(error.within(&self.writer.out[start + 1..key_end])),
+        }
+    }
+
+    fn end(self) -> Result<(), CanonicalError> {
+        let Self { writer, base, start, .. } = self;
+        let key = |out: &[u8], e: &Entry| -> Vec<u8> { out[e.start + 1..e.key_end].to_vec() };
+        let entries = &mut writer.entries[base..];
+        let out = &mut *writer.out;
+        let sorted = entries.windows(2).all(|pair| {
+            out[pair[0].start + 1..pair[0].key_end] < out[pair[1].start + 1..pair[1].key_end]
+        });
+        if !sorted {
+            entries.sort_by(|a, b| out[a.start + 1..a.key_end].cmp(&out[b.start + 1..b.key_end]));
+            let twice = entries.windows(2).find(|pair| {
+                out[pair[0].start + 1..pair[0].key_end] == out[pair[1].start + 1..pair[1].key_end]
+            });
+            if let Some(pair) = twice {
+                return Err(CanonicalError::new(Reason::DuplicateKey).within(&key(out, &pair[0])));
+            }
+            let unsorted = out[start..].to_vec();
+            out.truncate(start);
+            for entry in entries.iter() {
+                if out.len() > start {
+                    out.push(b',');
+                }
+                out.extend_from_slice(&unsorted[entry.start - start..entry.end - start]);
+            }
+        }
+        writer.entries.truncate(base);
+        writer.leave(b'}');
+        Ok(())
+    }
+}
+
+fn unsupported<T>(what: &'static str) -> Result<T, CanonicalError> {
+    Err(CanonicalError::new(Reason::Unsupported(what)))
+}
+
+impl<'w, 'o> ser::Serializer for &'w mut Writer<'o> {
+    type Ok = ();
+    type Error = CanonicalError;
+    type SerializeSeq = Sequence<'w, 'o>;
+    type SerializeTuple = Sequence<'w, 'o>;
+    type SerializeTupleStruct = Impossible<(), CanonicalError>;
+    type SerializeTupleVariant = Impossible<(), CanonicalError>;
+    type SerializeMap = Object<'w, 'o>;
+    type SerializeStruct = Object<'w, 'o>;
+    type SerializeStructVariant = Impossible<(), CanonicalError>;
+
+    fn serialize_bool(self, v: bool) -> Result<(), CanonicalError> {
+        self.out.extend_from_slice(if v { b"true" } else { b"false" });
+        Ok(())
+    }
+    fn serialize_i8(self, v: i8) -> Result<(), CanonicalError> {
+        self.serialize_i64(v.into())
+    }
+    fn serialize_i16(self, v: i16) -> Result<(), CanonicalError> {
+        self.serialize_i64(v.into())
+    }
+    fn serialize_i32(self, v: i32) -> Result<(), CanonicalError> {
+        self.serialize_i64(v.into())
+    }
+    fn serialize_i64(self, v: i64) -> Result<(), CanonicalError> {
+        self.integer(v.unsigned_abs(), v < 0)
+    }
+    fn serialize_u8(self, v: u8) -> Result<(), CanonicalError> {
+        self.integer(v.into(), false)
+    }
+    fn serialize_u16(self, v: u16) -> Result<(), CanonicalError> {
+        self.integer(v.into(), false)
+    }
+    fn serialize_u32(self, v: u32) -> Result<(), CanonicalError> {
+        self.integer(v.into(), false)
+    }
+    fn serialize_u64(self, v: u64) -> Result<(), CanonicalError> {
+        self.integer(v, false)
+    }
+    fn serialize_f32(self, _: f32) -> Result<(), CanonicalError> {
+        Err(CanonicalError::new(Reason::Float))
+    }
+    fn serialize_f64(self, _: f64) -> Result<(), CanonicalError> {
+        Err(CanonicalError::new(Reason::Float))
+    }
+    fn serialize_char(self, v: char) -> Result<(), CanonicalError> {
+        self.serialize_str(v.encode_utf8(&mut [0; 4]))
+    }
+    fn serialize_str(self, v: &str) -> Result<(), CanonicalError> {
+        write_string(self.out, v);
+        Ok(())
+    }
+    fn serialize_bytes(self, _: &[u8]) -> Result<(), CanonicalError> {
+        unsupported("a byte string")
+    }
+    fn serialize_none(self) -> Result<(), CanonicalError> {
+        Err(CanonicalError::new(Reason::Null))
+    }
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), CanonicalError> {
+        value.serialize(self)
+    }
+    fn serialize_unit(self) -> Result<(), CanonicalError> {
+        Err(CanonicalError::new(Reason::Null))
+    }
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), CanonicalError> {
+        Err(CanonicalError::new(Reason::Null))
+    }
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<(), CanonicalError> {
+        self.serialize_str(variant)
+    }
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), CanonicalError> {
+        value.serialize(self)
+    }
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), CanonicalError> {
+        let mut object = self.serialize_map(Some(1))?;
+        object.key(variant)?;
+        object.value(value)?;
+        object.end()
+    }
+    fn serialize_seq(self, _: Option<usize>) -> Result<Sequence<'w, 'o>, CanonicalError> {
+        self.enter(b'[')?;
+        Ok(Sequence { writer: self, first: true })
+    }
+    fn serialize_tuple(self, len: usize) -> Result<Sequence<'w, 'o>, CanonicalError> {
+        self.serialize_seq(Some(len))
+    }
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleStruct, CanonicalError> {
+        unsupported("a tuple struct")
+    }
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, CanonicalError> {
+        unsupported("a tuple variant")
+    }
+    fn serialize_map(self, _: Option<usize>) -> Result<Object<'w, 'o>, CanonicalError> {
+        self.enter(b'{')?;
+        let (base, start) = (self.entries.len(), self.out.len());
+        Ok(Object { writer: self, base, start, key_start: start })
+    }
+    fn serialize_struct(
+        self,
+        _: &'static str,
+        len: usize,
+    ) -> Result<Object<'w, 'o>, CanonicalError> {
+        self.serialize_map(Some(len))
+    }
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, CanonicalError> {
+        unsupported("a struct variant")
+    }
+}
+
+impl ser::SerializeSeq for Sequence<'_, '_> {
+    type Ok = ();
+    type Error = CanonicalError;
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), CanonicalError> {
+        if !std::mem::take(&mut self.first) {
+            self.writer.out.push(b',');
+        }
+        v.serialize(&mut *self.writer)
+    }
+    fn end(self) -> Result<(), CanonicalError> {
+        self.writer.leave(b']');
+        Ok(())
+    }
+}
+
+impl ser::SerializeTuple for Sequence<'_, '_> {
+    type Ok = ();
+    type Error = CanonicalError;
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), CanonicalError> {
+        ser::SerializeSeq::serialize_element(self, v)
+    }
+    fn end(self) -> Result<(), CanonicalError> {
+        ser::SerializeSeq::end(self)
+    }
+}
+
+impl ser::SerializeMap for Object<'_, '_> {
+    type Ok = ();
+    type Error = CanonicalError;
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), CanonicalError> {
+        let key = key.serialize(KeyText)?;
+        self.key(&key)
+    }
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CanonicalError> {
+        self.value(value)
+    }
+    fn end(self) -> Result<(), CanonicalError> {
+        Object::end(self)
+    }
+}
+
+impl ser::SerializeStruct for Object<'_, '_> {
+    type Ok = ();
+    type Error = CanonicalError;
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), CanonicalError> {
+        self.key(key)?;
+        self.value(value)
+    }
+    fn end(self) -> Result<(), CanonicalError> {
+        Object::end(self)
+    }
+}
+
+/// Map keys: text only.
+struct KeyText;
+
+macro_rules! no_key {
+    ($($method:ident: $type:ty),*) => {
+        $(fn $method(self, _: $type) -> Result<String, CanonicalError> {
+            Err(CanonicalError::new(Reason::Key))
+        })*
+    };
+}
+
+impl ser::Serializer for KeyText {
+    type Ok = String;
+    type Error = CanonicalError;
+    type SerializeSeq = Impossible<String, CanonicalError>;
+    type SerializeTuple = Impossible<String, CanonicalError>;
+    type SerializeTupleStruct = Impossible<String, CanonicalError>;
+    type SerializeTupleVariant = Impossible<String, CanonicalError>;
+    type SerializeMap = Impossible<String, CanonicalError>;
+    type SerializeStruct = Impossible<String, CanonicalError>;
+    type SerializeStructVariant = Impossible<String, CanonicalError>;
+
+    fn serialize_str(self, v: &str) -> Result<String, CanonicalError> {
+        Ok(v.to_owned())
+    }
+    fn serialize_char(self, v: char) -> Result<String, CanonicalError> {
+        Ok(v.to_string())
+    }
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<String, CanonicalError> {
+        Ok(variant.to_owned())
+    }
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<String, CanonicalError> {
+        value.serialize(self)
+    }
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<String, CanonicalError> {
+        value.serialize(self)
+    }
+    no_key!(
+        serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32,
+        serialize_i64: i64, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32,
+        serialize_u64: u64, serialize_f32: f32, serialize_f64: f64, serialize_bytes: &[u8],
+        serialize_unit_struct: &'static str
+    );
+    fn serialize_none(self) -> Result<String, CanonicalError> {
+        Err(CanonicalError::new(Reason::Key))
+    }
+    fn serialize_unit(self) -> Result<String, CanonicalError> {
+        Err(CanonicalError::new(Reason::Key))
+    }
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<String, CanonicalError> {
+        Err(CanonicalError::new(Reason::Key))
+    }
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, CanonicalError> {
+        Err(CanonicalError::new(Reason::Key))
+    }
+    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, CanonicalError> {
+        Err(CanonicalError::new(Reason::Key))
+    }
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleStruct, CanonicalError> {
+        Err(CanonicalError::new(Reason::Key))
+    }
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, CanonicalError> {
+        Err(CanonicalError::new(Reason::Key))
+    }
+    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, CanonicalError> {
+        Err(CanonicalError::new(Reason::Key))
+    }
+    fn serialize_struct(
+        self,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStruct, CanonicalError> {
+        Err(CanonicalError::new(Reason::Key))
+    }
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, CanonicalError> {
+        Err(CanonicalError::new(Reason::Key))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            (-9_007_199_254_740_991i64..=9_007_199_254_740_991).prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            "[\\x00-\\x20\"\\\\\u{7f}-\u{9f}\u{2028}]{0,6}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 64, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::vec(("[ !#-\\[\\]-~]{1,6}", inner), 0..6)
+                    .prop_map(|entries| Value::from(entries.into_iter().collect::<Map<_, _>>())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// The reference is an independent JCS library.
+        #[test]
+        fn equals_a_jcs_library(value in value()) {
+            let expected = serde_json_canonicalizer::to_vec(&value).unwrap();
+            prop_assert_eq!(to_vec(&value).unwrap(), expected);
+        }
+
+        /// Injectivity: canonical bytes read back as the value they were written from, so two
+        /// different values cannot have the same bytes.
+        #[test]
+        fn reads_back_as_the_same_value(value in value()) {
+            let bytes = to_vec(&value).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn refuses_what_does_not_occur_under_a_hash() {
+        let refused = [
+            (json!({"a": {"b": 1.5}}), "field a.b: a float"),
+            (json!({"a": null}), "field a: null"),
+            (json!([-9_007_199_254_740_992i64]), "an integer beyond"),
+            (json!({"\u{e9}": 1}), "field \u{e9}: a key must be"),
+            (json!({"a\"b": 1}), "a key must be"),
+            (json!({"": 1}), "a key must be"),
+        ];
+        for (value, message) in refused {
+            let error = to_vec(&value).unwrap_err().to_string();
+            assert!(error.contains(message), "{value}: {error}");
+        }
+        let mut deep = json!(1);
+        for _ in 0..=MAX_DEPTH {
+            deep = json!([deep]);
+        }
+        assert!(to_vec(&deep).unwrap_err().to_string().contains("nested deeper"));
+    }
+
+    #[test]
+    fn refuses_a_key_that_occurs_twice() {
+        #[derive(serde::Serialize)]
+        struct Doubled {
+            name: &'static str,
+            #[serde(flatten)]
+            extra: Map<String, Value>,
+        }
+        let extra = Map::from_iter([("name".to_owned(), json!("other"))]);
+        let error = to_vec(&Doubled { name: "one", extra }).unwrap_err();
+        assert_eq!(error.to_string(), "field name: the key occurs twice");
+    }
+
+    #[test]
+    fn a_refused_value_leaves_the_buffer_as_it_was() {
+        let mut out = b"kept".to_vec();
+        append(&json!({"a": [1, 2.5]}), &mut out).unwrap_err();
+        assert_eq!(out, b"kept");
+    }
+}

@@ -1,0 +1,20 @@
+//! The core of agent-audit: event schema, hash chain, Merkle proofs, durable writer, verifier.
+//!
+//! Most users want the facade crate `agent-audit`. This crate without its `writer` feature is what
+//! a verifier is built from: no async runtime, no network, no filesystem.
+
+pub mod canonical;
+pub mod checkpoint;
+pub mod content;
+pub mod event;
+pub mod hash;
+pub mod id;
+#[cfg(feature = "writer")]
+pub mod journal;
+pub mod key;
+pub mod note;
+pub mod record;
+#[cfg(feature = "writer")]
+pub mod sink;
+pub mod timestamp;
+pub mod tree;
