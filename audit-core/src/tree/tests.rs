@@ -180,6 +180,21 @@ fn mutations(hashes: &[Hash], extra: &[Hash]) -> Vec<Vec<Hash>> {
     all
 }
 
+/// A true proof under a false size: the roots fit, the way does not end at the top.
+#[test]
+fn a_proof_under_a_size_of_another_height_does_not_hold() {
+    let tree = MerkleTree::from_leaves(&leaves(16));
+    for (first, second) in [(1, 2), (2, 4), (3, 4), (4, 8), (7, 8), (9, 16)] {
+        let proof = tree.consistency_proof(first, second).unwrap();
+        let roots = [first, second].map(|size| tree.root_at(size).unwrap());
+        assert_eq!(proof.verify(&roots[0], &roots[1]), Ok(()));
+        for second_size in [second * 2, second * 4, u64::MAX] {
+            let bad = ConsistencyProof { second_size, ..proof.clone() };
+            assert_eq!(bad.verify(&roots[0], &roots[1]), Err(ProofError::Length), "{bad:?}");
+        }
+    }
+}
+
 /// The fault of trees that pair an odd leaf with itself: two different logs with one root.
 #[test]
 fn an_odd_leaf_is_not_duplicated() {
