@@ -1,0 +1,3 @@
+//! What the journal promises, each promise tried against a model, a fault or a crash.
+
+mod basics;
