@@ -52,7 +52,8 @@ pub const SCHEMA_VERSION: &str = "1.0";
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// The schema in which the event was written.
+    /// The schema whose fields these are: the one in which the event was written, or 1.0 where that
+    /// was older.
     pub schema_version: String,
     /// The identity of the event.
     pub event_id: EventId,
@@ -119,7 +120,9 @@ pub enum InvalidEvent {
         reason: String,
     },
     /// The event was written by a schema that this version cannot read.
-    #[error("schema version {0:?} is unknown: this program reads 1.x; use a release that knows it")]
+    #[error(
+        "schema version {0:?} is unknown: this program reads 1.x and before; use a release that knows it"
+    )]
     SchemaVersion(String),
 }
 
@@ -141,6 +144,9 @@ impl Event {
     }
 
     /// Reads canonical bytes, of this schema or any that it can read.
+    ///
+    /// Of an event of 1.0 or later [`canonical_bytes`](Self::canonical_bytes) gives the same bytes
+    /// again, as long as it was written without empty lists.
     ///
     /// # Errors
     /// [`InvalidEvent`] where the bytes are not canonical, not an event, or of an unknown schema.
