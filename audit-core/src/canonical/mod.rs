@@ -7,6 +7,9 @@
 //! the path of the field. Within that subset RFC 8785 reduces to: no white space, keys sorted
 //! bytewise, shortest escapes, integers in plain decimal.
 //!
+//! Keys that begin with `$serde_json::private::` are refused as well: under features that any crate
+//! of a program can turn on, `serde_json` takes them for numbers.
+//!
 //! [`scan`] is the way back for verifiers: it reads canonical bytes strictly, in one pass without
 //! allocation, and refuses every other spelling of the same JSON.
 
@@ -29,3 +32,10 @@ pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 /// assert_eq!(agent_audit_core::canonical::MAX_DEPTH, 64);
 /// ```
 pub const MAX_DEPTH: usize = 64;
+
+/// Names by which `serde_json` passes numbers and raw JSON through serde, under features that any
+/// crate of a program can turn on.
+const RESERVED: &str = "$serde_json::private::";
+
+/// The name of a number of `serde_json` with `arbitrary_precision`.
+pub(crate) const NUMBER: &str = "$serde_json::private::Number";

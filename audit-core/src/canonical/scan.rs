@@ -492,6 +492,7 @@ mod tests {
             ("\\u0001", "\\u0041"),
             ("\\u0001", "\\ud800"),
             ("\"n\":-5,\"t\":true", "\"t\":true,\"n\":-5"),
+            ("\"n\":", "\"$serde_json::private::Number\":"),
             ("\"chain_id\":\"c\",", ""),
             ("\"payload\":{", "\"payload\":[{"),
         ] {

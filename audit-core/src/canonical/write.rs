@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::ser::{self, Impossible, Serialize};
 
-use super::{MAX_DEPTH, MAX_INTEGER};
+use super::{MAX_DEPTH, MAX_INTEGER, NUMBER, RESERVED};
 
 /// The canonical bytes of a value.
 ///
@@ -62,6 +62,7 @@ enum Reason {
     Key,
     DuplicateKey,
     Depth,
+    ReservedKey,
     Unsupported(&'static str),
     Custom(String),
 }
@@ -95,6 +96,7 @@ impl fmt::Display for CanonicalError {
             Reason::Key => {
                 f.write_str("a key must be printable ASCII without quotation mark and backslash")
             }
+            Reason::ReservedKey => write!(f, "a key must not begin with {RESERVED}"),
             Reason::DuplicateKey => f.write_str("the key occurs twice"),
             Reason::Depth => write!(f, "nested deeper than {MAX_DEPTH} levels"),
             Reason::Unsupported(what) => write!(f, "{what} cannot be hashed"),
@@ -145,7 +147,9 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
 
 /// Whether a key is in the alphabet whose byte order is RFC 8785's order and that needs no escape.
 pub(super) fn is_key(key: &[u8]) -> bool {
-    !key.is_empty() && key.iter().all(|&b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\')
+    !key.is_empty()
+        && key.iter().all(|&b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\')
+        && !key.starts_with(RESERVED.as_bytes())
 }
 
 struct Writer<'o> {
@@ -205,6 +209,12 @@ struct Sequence<'w, 'o> {
     first: bool,
 }
 
+enum Struct<'w, 'o> {
+    Object(Object<'w, 'o>),
+    /// A number of `serde_json` with `arbitrary_precision`: its text follows as the only field.
+    Number(&'w mut Writer<'o>),
+}
+
 struct Object<'w, 'o> {
     writer: &'w mut Writer<'o>,
     base: usize,
@@ -215,7 +225,9 @@ struct Object<'w, 'o> {
 impl Object<'_, '_> {
     fn key(&mut self, key: &str) -> Result<(), CanonicalError> {
         if !is_key(key.as_bytes()) {
-            return Err(CanonicalError::new(Reason::Key).within(key.as_bytes()));
+            let reserved = key.starts_with(RESERVED);
+            let reason = if reserved { Reason::ReservedKey } else { Reason::Key };
+            return Err(CanonicalError::new(reason).within(key.as_bytes()));
         }
         let out = &mut *self.writer.out;
         if out.len() > self.start {
@@ -284,7 +296,7 @@ impl<'w, 'o> ser::Serializer for &'w mut Writer<'o> {
     type SerializeTupleStruct = Impossible<(), CanonicalError>;
     type SerializeTupleVariant = Impossible<(), CanonicalError>;
     type SerializeMap = Object<'w, 'o>;
-    type SerializeStruct = Object<'w, 'o>;
+    type SerializeStruct = Struct<'w, 'o>;
     type SerializeStructVariant = Impossible<(), CanonicalError>;
 
     fn serialize_bool(self, v: bool) -> Result<(), CanonicalError> {
@@ -400,10 +412,14 @@ impl<'w, 'o> ser::Serializer for &'w mut Writer<'o> {
     }
     fn serialize_struct(
         self,
-        _: &'static str,
+        name: &'static str,
         len: usize,
-    ) -> Result<Object<'w, 'o>, CanonicalError> {
-        self.serialize_map(Some(len))
+    ) -> Result<Struct<'w, 'o>, CanonicalError> {
+        match name {
+            NUMBER => Ok(Struct::Number(self)),
+            name if name.starts_with(RESERVED) => unsupported("raw JSON"),
+            _ => self.serialize_map(Some(len)).map(Struct::Object),
+        }
     }
     fn serialize_struct_variant(
         self,
@@ -457,7 +473,7 @@ impl ser::SerializeMap for Object<'_, '_> {
     }
 }
 
-impl ser::SerializeStruct for Object<'_, '_> {
+impl ser::SerializeStruct for Struct<'_, '_> {
     type Ok = ();
     type Error = CanonicalError;
     fn serialize_field<T: Serialize + ?Sized>(
@@ -465,11 +481,28 @@ impl ser::SerializeStruct for Object<'_, '_> {
         key: &'static str,
         value: &T,
     ) -> Result<(), CanonicalError> {
-        self.key(key)?;
-        self.value(value)
+        match self {
+            Self::Object(object) => {
+                object.key(key)?;
+                object.value(value)
+            }
+            Self::Number(writer) => {
+                let number = value.serialize(KeyText)?;
+                let digits = number.strip_prefix('-').unwrap_or(&number);
+                let decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+                if !decimal || number == "-0" {
+                    return Err(CanonicalError::new(Reason::Float));
+                }
+                let magnitude = digits.parse().unwrap_or(u64::MAX);
+                writer.integer(magnitude, digits.len() < number.len())
+            }
+        }
     }
     fn end(self) -> Result<(), CanonicalError> {
-        Object::end(self)
+        match self {
+            Self::Object(object) => object.end(),
+            Self::Number(_) => Ok(()),
+        }
     }
 }
 
@@ -587,6 +620,7 @@ impl ser::Serializer for KeyText {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use proptest::prelude::*;
+    use serde::ser::SerializeStruct;
     use serde_json::{Map, Value, json};
 
     use super::*;
@@ -656,6 +690,55 @@ mod tests {
         let extra = Map::from_iter([("name".to_owned(), json!("other"))]);
         let error = to_vec(&Doubled { name: "one", extra }).unwrap_err();
         assert_eq!(error.to_string(), "field name: the key occurs twice");
+    }
+
+    /// What `serde_json` passes on when a foreign crate turns on `arbitrary_precision` (a number) or
+    /// `raw_value` (raw JSON): a struct of a private name with one field of text.
+    struct Private(&'static str, &'static str);
+
+    impl Serialize for Private {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut fields = serializer.serialize_struct(self.0, 1)?;
+            fields.serialize_field(self.0, self.1)?;
+            fields.end()
+        }
+    }
+
+    #[test]
+    fn a_number_of_arbitrary_precision_is_written_as_an_integer() {
+        for number in ["0", "7", "-5", "9007199254740991", "-9007199254740991"] {
+            assert_eq!(to_vec(&Private(NUMBER, number)).unwrap(), number.as_bytes());
+            let within =
+                to_vec(&std::collections::BTreeMap::from([("n", [Private(NUMBER, number)])]));
+            assert_eq!(within.unwrap(), format!("{{\"n\":[{number}]}}").as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_number_of_arbitrary_precision_is_refused_as_any_other() {
+        for (number, message) in [
+            ("1.0", "a float"),
+            ("1e3", "a float"),
+            ("-0", "a float"),
+            ("", "a float"),
+            ("-", "a float"),
+            ("9007199254740992", "an integer beyond"),
+            ("-9007199254740992", "an integer beyond"),
+            ("123456789012345678901234567890", "an integer beyond"),
+        ] {
+            let error = to_vec(&Private(NUMBER, number)).unwrap_err().to_string();
+            assert!(error.contains(message), "{number}: {error}");
+        }
+    }
+
+    /// The fixture above says what the library does; this holds it to that.
+    #[test]
+    fn the_private_name_is_the_one_that_serde_json_uses() {
+        let raw = serde_json::value::RawValue::from_string("[1.5]".to_owned()).unwrap();
+        let error = to_vec(&raw).unwrap_err();
+        assert_eq!(error.to_string(), "raw JSON cannot be hashed");
+        let error = to_vec(&json!({"a": {(NUMBER): "5"}})).unwrap_err().to_string();
+        assert!(error.contains("must not begin with $serde_json::private::"), "{error}");
     }
 
     #[test]

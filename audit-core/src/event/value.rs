@@ -14,7 +14,7 @@ use serde::{
     },
 };
 
-use crate::canonical::MAX_INTEGER;
+use crate::canonical::{MAX_INTEGER, NUMBER};
 
 /// A value of the subset of JSON that occurs under a hash: no float, no null, integers within
 /// ±(2^53−1).
@@ -186,6 +186,15 @@ impl<'de> Visitor<'de> for Read {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut object = Object::new();
         while let Some(key) = map.next_key::<String>()? {
+            if key == NUMBER {
+                // A number of `serde_json` with `arbitrary_precision`. Event bytes never hold this
+                // key, so that nothing under a hash is read in two ways.
+                let number: String = map.next_value()?;
+                return match number.parse() {
+                    Ok(integer) => self.visit_i64(integer),
+                    Err(_) => Err(de::Error::invalid_value(de::Unexpected::Other(&number), &self)),
+                };
+            }
             let value = map.next_value()?;
             if object.insert(key, value).is_some() {
                 return Err(de::Error::custom("a key occurs twice"));
@@ -427,6 +436,20 @@ mod tests {
                     .prop_map(Value::Object),
             ]
         })
+    }
+
+    /// As `serde_json` with `arbitrary_precision` hands numbers over.
+    #[test]
+    fn a_number_of_arbitrary_precision_is_an_integer() {
+        let read = |number: &str| {
+            let entries = [(canonical::NUMBER.to_owned(), number.to_owned())];
+            let map = MapDeserializer::<_, de::value::Error>::new(entries.into_iter());
+            Value::deserialize(de::value::MapAccessDeserializer::new(map))
+        };
+        assert_eq!(read("-5").unwrap(), Value::Integer(-5));
+        for number in ["1.5", "1e3", "9007199254740992", "123456789012345678901234567890"] {
+            assert!(read(number).is_err(), "{number}");
+        }
     }
 
     proptest! {
