@@ -10,10 +10,16 @@
 pub mod access;
 pub mod chain;
 pub mod content;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+pub(crate) mod golden;
 pub mod integrity;
 pub mod key;
 pub mod model;
 mod payload;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod properties;
 pub mod review;
 pub mod session;
 pub mod tool;
