@@ -295,8 +295,9 @@ impl Committer {
     /// Ends the active segment; `next` is the entry that comes after it.
     fn seal(&mut self, next: u64) -> Result<(), JournalError> {
         let Some(active) = &self.active else { return Ok(()) };
-        let end = write_seal(active.file.as_ref(), active.salt, active.offset, next)
-            .map_err(|error| JournalError::io("seal journal segment", &active.path, error))?;
+        let end =
+            write_seal(active.file.as_ref(), active.salt, active.offset, active.durable, next)
+                .map_err(|error| JournalError::io("seal journal segment", &active.path, error))?;
         if let Err(error) = active.file.truncate(end) {
             tracing::warn!(path = %active.path.display(), %error, "cannot cut sealed segment");
         }
@@ -430,7 +431,8 @@ impl Committer {
         // By name and not through the old handle: an error may have been reported to that one and
         // be forgotten since.
         let file = self.shared.options.io.open(&active.path).map_err(failed)?;
-        let end = write_seal(file.as_ref(), active.salt, active.durable, next).map_err(failed)?;
+        let end = write_seal(file.as_ref(), active.salt, active.durable, active.durable, next)
+            .map_err(failed)?;
         file.truncate(end).and_then(|()| file.sync_all()).map_err(failed)?;
         self.sealed(end);
         Ok(())
@@ -473,14 +475,16 @@ impl Spare {
 }
 
 /// Ends a segment at `offset`, durably; where the seal ends.
+///
+/// `durable` is how far the file was durable before, which a mark in front of the seal is not.
 pub(super) fn write_seal(
     file: &dyn JournalFile,
     salt: u64,
     offset: u64,
+    durable: u64,
     next: u64,
 ) -> std::io::Result<u64> {
-    let seal =
-        Record { kind: RecordKind::Seal, offset, durable: offset, next, payload: 0, entries: 0 };
+    let seal = Record { kind: RecordKind::Seal, offset, durable, next, payload: 0, entries: 0 };
     write_all_at(file, &seal.encode(salt), offset)?;
     file.sync_data()?;
     Ok(offset + as_offset(RECORD))

@@ -55,7 +55,7 @@ impl Window {
             self.filled = 0;
         }
         self.start = offset;
-        let capacity = length.max(BLOCK);
+        let capacity = length.max(as_length((self.limit - offset).min(as_offset(BLOCK))));
         if self.bytes.len() < capacity || self.bytes.len() > capacity.max(4 * BLOCK) {
             // Also lets go of the memory of an exceptionally large entry.
             self.bytes.resize(capacity.max(self.filled), 0);
@@ -360,14 +360,13 @@ impl SegmentCursor {
         if record.durable < self.durable {
             return Err("the record says that less is durable than an earlier one");
         }
-        let end = self.offset + as_offset(RECORD);
-        match end.checked_add(record.payload) {
-            Some(_) if record.next.checked_add(u64::from(record.entries)).is_none() => {
-                Err("the record counts past the last entry index")
-            }
-            Some(end) if end <= self.window.limit => Ok(()),
-            _ => Err("the batch runs past the end of the segment"),
+        // A batch may claim more than there is: a seal inside it says that it was cut.
+        let end = (self.offset + as_offset(RECORD)).checked_add(record.payload);
+        let end_index = record.next.checked_add(u64::from(record.entries));
+        if end.is_none() || end_index.is_none() {
+            return Err("the record counts past every limit");
         }
+        Ok(())
     }
 
     /// A place is damaged, and not torn, if a record behind it says that it had been durable.

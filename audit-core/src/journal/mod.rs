@@ -119,6 +119,9 @@
 mod commit;
 mod cursor;
 mod error;
+#[cfg(any(test, feature = "conformance"))]
+#[doc(hidden)]
+pub mod faulty;
 mod format;
 mod io;
 mod open;
@@ -543,7 +546,7 @@ impl Drop for Journal {
 impl Shared {
     /// Deletes the segments that may go.
     fn trim(&self) -> Result<(), JournalError> {
-        let _one_at_a_time = self.trimming.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unsynced = self.trimming.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let segment = {
                 let mut state = self.lock();
@@ -556,21 +559,31 @@ impl Shared {
             };
             let Some(segment) = segment else { return Ok(()) };
             let path = self.dir.join(format::segment_name(segment.first));
-            let removed = match self.options.io.remove(&path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                removed => removed,
-            };
             // Each deletion is durable before the next, or a crash could leave a gap.
-            let removed = removed.and_then(|()| self.options.io.sync_dir(&self.dir));
+            let io = &self.options.io;
+            let synced = if *unsynced { io.sync_dir(&self.dir) } else { Ok(()) };
+            let removed = synced.and_then(|()| {
+                *unsynced = true;
+                io.remove(&path)?;
+                io.sync_dir(&self.dir)?;
+                *unsynced = false;
+                Ok(())
+            });
+            let gone = removed.is_ok() || !path.exists();
             let mut state = self.lock();
-            if let Err(error) = removed {
+            if !gone {
                 state.segments.push_front(segment);
-                return Err(JournalError::io("trim journal segment", &path, error));
+            }
+            let removed =
+                removed.map_err(|error| JournalError::io("trim journal segment", &path, error));
+            if !gone {
+                return removed;
             }
             state.bytes -= segment.bytes;
             let wakers = self.grant(&mut state);
             drop(state);
             wake_all(wakers);
+            removed?;
         }
     }
 }

@@ -83,11 +83,12 @@ pub(super) fn load(dir: &Path, options: &JournalOptions) -> Result<Opened, Journ
         }
         let mut cursor = SegmentCursor::open(dir, first)?;
         let newest = at + 1 == firsts.len();
-        if !newest && options.check_on_open == CheckOnOpen::Newest {
-            if let Some(end) = cursor.sealed_next()? {
-                opened.segments.push_back(Segment { first, end, bytes: cursor.limit() });
-                continue;
-            }
+        if !newest
+            && options.check_on_open == CheckOnOpen::Newest
+            && let Some(end) = cursor.sealed_next()?
+        {
+            opened.segments.push_back(Segment { first, end, bytes: cursor.limit() });
+            continue;
         }
         let bytes = read_segment(dir, &mut cursor, newest, options, &mut opened.torn)?;
         opened.segments.push_back(Segment { first, end: cursor.next, bytes });
@@ -164,7 +165,13 @@ fn read_segment(
 fn seal(cursor: &SegmentCursor, io: &dyn JournalIo) -> Result<u64, JournalError> {
     let sealed = io.open(&cursor.path).and_then(|file| {
         file.sync_data()?;
-        let end = write_seal(file.as_ref(), cursor.header.salt, cursor.offset, cursor.next)?;
+        let end = write_seal(
+            file.as_ref(),
+            cursor.header.salt,
+            cursor.offset,
+            cursor.offset,
+            cursor.next,
+        )?;
         file.truncate(end)?;
         file.sync_all()?;
         Ok(end)

@@ -28,8 +28,8 @@ pub(super) struct Shared {
     pub(super) work: Condvar,
     /// Tells who asked for a recovery that it is over.
     pub(super) answered: Condvar,
-    /// Serialises deletions, which must happen oldest first.
-    pub(super) trimming: Mutex<()>,
+    /// Serialises deletions, which must happen oldest first; true while one may not be durable.
+    pub(super) trimming: Mutex<bool>,
     durable: AtomicU64,
     generation: AtomicU64,
 }
@@ -170,7 +170,7 @@ impl Shared {
             state: Mutex::new(state),
             work: Condvar::new(),
             answered: Condvar::new(),
-            trimming: Mutex::new(()),
+            trimming: Mutex::new(false),
             durable: AtomicU64::new(next_index),
             generation: AtomicU64::new(0),
         }
