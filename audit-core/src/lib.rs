@@ -4,6 +4,7 @@
 //! a verifier is built from: no async runtime, no network, no filesystem.
 
 pub mod canonical;
+pub mod chain;
 pub mod checkpoint;
 pub mod content;
 pub mod event;
@@ -12,9 +13,12 @@ pub mod id;
 #[cfg(feature = "writer")]
 pub mod journal;
 pub mod key;
+#[cfg(feature = "writer")]
+pub mod memory;
 pub mod note;
 pub mod record;
 #[cfg(feature = "writer")]
 pub mod sink;
 pub mod timestamp;
 pub mod tree;
+pub mod verify;

@@ -1,0 +1,616 @@
+//! The verifier of one chain.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    canonical::{self, EventView},
+    chain::ChainRef,
+    content::{AbsentReason, PartBody, Salt, commitment},
+    hash::{self, Hash},
+    record::{PartView, RecordView},
+    tree::CompactRange,
+};
+
+use super::{
+    ChainReport, Checkpoints, Finding, FindingKind, Severity,
+    links::{Court, Links},
+    memory::{Attempts, Findings, Recent, Seen, event_id, parse_id, tag},
+    order::{Late, Order},
+};
+
+/// Where a chain stood when it was verified: all it takes to go on from there.
+///
+/// Keep it where the log cannot reach it: a verification that resumes trusts it.
+///
+/// ```
+/// use agent_audit_core::{hash::Hash, tree::CompactRange, verify::ChainState};
+/// let empty = ChainState::new(Hash::ZERO, CompactRange::new());
+/// assert_eq!(empty.size(), 0);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainState {
+    head: Hash,
+    tree: CompactRange,
+}
+
+impl ChainState {
+    /// The state of a chain with this last event hash and this tree over all of its event hashes.
+    #[must_use]
+    pub fn new(head: Hash, tree: CompactRange) -> Self {
+        Self { head, tree }
+    }
+
+    /// How many records the chain has.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// The event hash of the last record; zeros where there is none.
+    #[must_use]
+    pub fn head(&self) -> &Hash {
+        &self.head
+    }
+
+    /// The tree over all event hashes.
+    #[must_use]
+    pub fn tree(&self) -> &CompactRange {
+        &self.tree
+    }
+}
+
+/// Verifies the records of one chain, in the order in which they are stored.
+///
+/// Memory is bounded: the last 256 records, the attempts that are open, at most 1,000 findings and
+/// O(log n) hashes. A record costs about as much as SHA-256 over its bytes. A second use of an
+/// event id is recognised within the last 256 records, a second use of a position always.
+///
+/// ```
+/// use agent_audit_core::{chain::ChainRef, event::Event, event::chain::{ChainClosed, ChainOpened}};
+/// use agent_audit_core::{id::WriterId, record::Record};
+/// use agent_audit_core::verify::{ChainVerifier, Checkpoints, FindingKind, Report, Verdict};
+///
+/// let opened = Event::example(ChainOpened::new(WriterId::random(), "ed25519:…", "example"));
+/// let chain = ChainRef::new(opened.tenant_id.clone(), opened.chain_id.clone());
+/// let mut closed = Event::example(ChainClosed::new("shutdown"));
+/// closed.sequence = 1;
+/// closed.previous_event_hash = opened.hash()?;
+///
+/// let mut verifier = ChainVerifier::new(chain.clone(), Checkpoints::none());
+/// for event in [&opened, &closed] {
+///     verifier.push(&Record::new(event.canonical_bytes()?, Vec::new()).to_bytes());
+/// }
+/// assert_eq!(Report::from_chains([verifier.finish()]).verdict(), Verdict::Intact);
+///
+/// let mut verifier = ChainVerifier::new(chain, Checkpoints::none());
+/// verifier.push(&Record::new(closed.canonical_bytes()?, Vec::new()).to_bytes());
+/// assert_eq!(verifier.finish().findings[0].kind, FindingKind::HeadMissing);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ChainVerifier {
+    findings: Findings,
+    recent: Recent,
+    attempts: Attempts,
+    links: Links,
+    order: Order,
+    counts: Counts,
+    /// The position that comes next.
+    next: u64,
+    /// Records at the end so far that say no position of this chain.
+    unplaced: u64,
+    head_missing: Severity,
+    last_timestamp: [u8; TIMESTAMP],
+    closed: bool,
+    schema_known: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    events: u64,
+    parts: u64,
+    bytes: u64,
+    erased: u64,
+    purged: u64,
+    sealed: u64,
+}
+
+/// How a stream of records ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// There are no more records of the chain anywhere.
+    Whole,
+    /// Another copy goes on.
+    Continued,
+}
+
+/// The length of a timestamp's text, which sorts as the time does.
+const TIMESTAMP: usize = 30;
+
+impl ChainVerifier {
+    /// Verifies a chain from its first record.
+    #[must_use]
+    pub fn new(chain: ChainRef, checkpoints: Checkpoints) -> Self {
+        Self::from_parts(chain, checkpoints, CompactRange::new(), None)
+    }
+
+    /// Goes on behind a state that the caller trusts. Attempts from before it are not known here.
+    #[must_use]
+    pub fn resume(chain: ChainRef, checkpoints: Checkpoints, state: ChainState) -> Self {
+        let head = (state.size() > 0).then_some(state.head);
+        Self::from_parts(chain, checkpoints, state.tree, head)
+    }
+
+    fn from_parts(
+        chain: ChainRef,
+        checkpoints: Checkpoints,
+        tree: CompactRange,
+        head: Option<Hash>,
+    ) -> Self {
+        let mut findings = Findings::new(chain);
+        checkpoints.findings.into_iter().for_each(|finding| findings.add(finding));
+        let next = tree.size();
+        let mut verifier = Self {
+            findings,
+            recent: Recent::default(),
+            attempts: Attempts::default(),
+            links: Links::new(tree, head, checkpoints.known),
+            order: Order::default(),
+            counts: Counts::default(),
+            next,
+            unplaced: 0,
+            head_missing: Severity::Tampering,
+            last_timestamp: [0; TIMESTAMP],
+            closed: false,
+            schema_known: true,
+        };
+        let (links, mut court) = verifier.court();
+        links.compare(&mut court);
+        verifier
+    }
+
+    /// Says that the stream may lack its beginning because it was moved elsewhere: what is missing
+    /// there is then "could not tell" and not tampering.
+    #[must_use]
+    pub fn with_trimmed_beginning(mut self) -> Self {
+        self.head_missing = Severity::Unsure;
+        self
+    }
+
+    /// The chain.
+    #[must_use]
+    pub fn chain(&self) -> &ChainRef {
+        &self.findings.chain
+    }
+
+    /// The position that comes next.
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.next
+    }
+
+    /// The event hash of the last record; absent before the first one.
+    #[must_use]
+    pub fn head(&self) -> Option<Hash> {
+        self.links.head_hash()
+    }
+
+    /// Takes the next stored record, in its binary form.
+    pub fn push(&mut self, stored: &[u8]) {
+        match RecordView::parse(stored) {
+            Ok(record) => {
+                self.push_view(record);
+                // The frame around event and parts.
+                self.counts.bytes += length(stored.len()) - length(record.event_bytes.len());
+            }
+            Err(error) => {
+                self.counts.bytes += length(stored.len());
+                self.unplace(FindingKind::Tampered, format!("was changed: {error}"), None);
+            }
+        }
+    }
+
+    /// Takes the next stored record, its frame already read.
+    pub fn push_view(&mut self, record: RecordView<'_>) {
+        match canonical::scan(record.event_bytes) {
+            Ok(event) => {
+                self.push_scanned(record, &event);
+            }
+            Err(error) => {
+                self.counts.bytes += length(record.event_bytes.len());
+                self.unplace(FindingKind::Tampered, format!("was changed: {error}"), None);
+            }
+        }
+    }
+
+    /// Takes the next stored record, its event already scanned; returns the event hash.
+    pub(super) fn push_scanned(&mut self, record: RecordView<'_>, event: &EventView<'_>) -> Hash {
+        self.counts.bytes += length(record.event_bytes.len());
+        let hash = hash::leaf(record.event_bytes);
+        let chain = &self.findings.chain;
+        if event.tenant_id != chain.tenant_id.as_str() || event.chain_id != chain.chain_id.as_str()
+        {
+            let id = parse_id(event.event_id).and_then(event_id);
+            let detail = format!(
+                "is foreign: it says that it is record {} of {}/{}",
+                event.sequence,
+                shown(event.tenant_id),
+                shown(event.chain_id)
+            );
+            self.unplace(FindingKind::Foreign, detail, id);
+            return hash;
+        }
+        self.place(record, event, hash);
+        hash
+    }
+
+    /// Ends the verification.
+    #[must_use]
+    pub fn finish(self) -> ChainReport {
+        self.finish_as(End::Whole)
+    }
+
+    /// Forgets what was counted and found, and keeps where the chain stands: for a second copy that
+    /// is verified from here on.
+    pub(super) fn second_copy(&self) -> Self {
+        let mut copy = self.clone();
+        copy.findings.clear();
+        copy.counts = Counts::default();
+        copy
+    }
+
+    pub(super) fn finish_as(mut self, end: End) -> ChainReport {
+        if self.unplaced > 0 {
+            self.skip_unplaced();
+        } else {
+            let next = self.next;
+            let (links, mut court) = self.court();
+            links.settle_head(&mut court, next);
+        }
+        let empty = self.next == 0;
+        let (order, head_missing) = (std::mem::take(&mut self.order), self.head_missing);
+        let reached = self.next.max(order.branch_end());
+        let (links, mut court) = self.court();
+        order.finish(&mut court, head_missing);
+        links.finish(&mut court);
+        if end == End::Whole {
+            self.truncation(reached);
+            for (at, id, what) in std::mem::take(&mut self.attempts).into_open() {
+                self.findings.at(
+                    FindingKind::UnresolvedAttempt,
+                    at,
+                    Some(id),
+                    format!("began a {what} call whose outcome is not recorded"),
+                );
+            }
+            if !self.closed && !empty {
+                self.findings.add(Finding::new(
+                    FindingKind::Unclosed,
+                    format!(
+                        "the chain is open after record {}: its writer is at work or was stopped",
+                        self.next - 1
+                    ),
+                ));
+            }
+        }
+        let state = self.state();
+        ChainReport {
+            chain: self.findings.chain.clone(),
+            events: self.counts.events,
+            parts: self.counts.parts,
+            bytes: self.counts.bytes,
+            erased: self.counts.erased,
+            purged: self.counts.purged,
+            sealed: self.counts.sealed,
+            checkpoints_checked: self.links.checked,
+            covered: self.links.covered,
+            basis: self.links.basis,
+            findings: self.findings.into_list(),
+            state,
+        }
+    }
+
+    /// From where a later verification can go on: nothing while there is a fault.
+    #[must_use]
+    pub fn state(&self) -> Option<ChainState> {
+        if self.findings.has_faults() || self.unplaced > 0 {
+            return None;
+        }
+        let tree = self.links.tree()?;
+        let head = self.links.last_leaf().unwrap_or(Hash::ZERO);
+        (tree.size() == self.next).then(|| ChainState::new(head, tree))
+    }
+
+    fn court(&mut self) -> (&mut Links, Court<'_>) {
+        (&mut self.links, Court { findings: &mut self.findings, recent: &self.recent })
+    }
+
+    /// A record that says no position of this chain: it stands at the next one, or in between.
+    fn unplace(&mut self, kind: FindingKind, detail: String, id: Option<crate::id::EventId>) {
+        let at = self.next + self.unplaced;
+        self.unplaced += 1;
+        self.counts.events += 1;
+        self.findings.at(kind, at, id, detail);
+    }
+
+    /// The records that say no position took as many positions; only the last link is known.
+    fn skip_unplaced(&mut self) {
+        let (next, skipped) = (self.next, std::mem::take(&mut self.unplaced));
+        let (links, mut court) = self.court();
+        links.settle_head(&mut court, next);
+        links.spoil();
+        self.next += skipped;
+    }
+
+    fn place(&mut self, record: RecordView<'_>, event: &EventView<'_>, hash: Hash) {
+        let (sequence, previous) = (event.sequence, event.previous_event_hash);
+        let follows = match self.next {
+            0 => previous == Hash::ZERO,
+            _ => self.links.follows(&previous),
+        };
+        if !follows && self.order.branches(sequence, &previous, hash) {
+            return;
+        }
+        if self.unplaced > 0 && sequence > self.next {
+            self.place_unplaced(sequence, previous);
+        }
+        if sequence == self.next {
+            self.take(record, event, hash);
+        } else if follows {
+            let id = parse_id(event.event_id).and_then(event_id);
+            let detail = format!(
+                "was changed: it follows record {} by its hash, and says that it is record {sequence}",
+                self.next.saturating_sub(1)
+            );
+            self.findings.at(FindingKind::Tampered, self.next, id, detail);
+            self.take(record, event, hash);
+            self.links.blame_head();
+        } else if sequence > self.next {
+            self.leap(sequence, previous);
+            self.take(record, event, hash);
+        } else {
+            let next = self.next;
+            let mut court = Court { findings: &mut self.findings, recent: &self.recent };
+            if self.order.late(&mut court, sequence, previous, hash, next) == Late::Moved {
+                self.counts.events += 1;
+                self.remember(event, sequence, hash);
+                self.check_content(record, event, sequence);
+            }
+        }
+    }
+
+    /// Records without a position stand before one at `sequence`: they took the places between.
+    fn place_unplaced(&mut self, sequence: u64, previous: Hash) {
+        let took = self.unplaced.min(sequence - self.next);
+        let one = took == 1 && self.unplaced == 1 && sequence == self.next + 1;
+        let next = self.next;
+        let (links, mut court) = self.court();
+        links.settle_head(&mut court, next);
+        if one {
+            links.settle_claimed(&mut court, previous);
+        } else {
+            links.spoil();
+        }
+        self.next += took;
+        self.unplaced = 0;
+    }
+
+    /// Positions are missing in front of a record.
+    fn leap(&mut self, sequence: u64, previous: Hash) {
+        let (next, head_missing) = (self.next, self.head_missing);
+        let before = self.links.head_hash();
+        let mut court = Court { findings: &mut self.findings, recent: &self.recent };
+        self.links.settle_head(&mut court, next);
+        if sequence - next == 1 {
+            self.links.settle_claimed(&mut court, previous);
+        } else {
+            self.links.spoil();
+        }
+        self.order.hole(&mut court, (next, sequence - 1), before, previous, head_missing);
+        self.next = sequence;
+    }
+
+    /// Takes a record at the position that comes next.
+    fn take(&mut self, record: RecordView<'_>, event: &EventView<'_>, hash: Hash) {
+        let at = self.next;
+        self.unplaced = 0;
+        self.counts.events += 1;
+        let (links, mut court) = self.court();
+        links.push(&mut court, at, event.previous_event_hash, hash);
+        self.next = at + 1;
+        let id = self.remember(event, at, hash);
+        if at == 0 {
+            self.check_genesis(event);
+        }
+        self.check_time(event, at);
+        self.follow_attempts(event, at, id);
+        self.check_schema(event, at, id);
+        self.check_content(record, event, at);
+    }
+
+    fn remember(&mut self, event: &EventView<'_>, at: u64, hash: Hash) -> u128 {
+        let Some(id) = parse_id(event.event_id) else {
+            let detail = format!("has no valid event id: {}", shown(event.event_id));
+            let finding = Finding::new(FindingKind::Tampered, detail).at(at, at);
+            self.findings.add(finding);
+            return 0;
+        };
+        if let Some(before) = self.recent.insert(Seen { id, sequence: at, tag: tag(&hash) }) {
+            let detail = format!("has the same event id as record {before}");
+            self.findings.at(FindingKind::Duplicated, at, event_id(id), detail);
+        }
+        id
+    }
+
+    fn check_genesis(&mut self, event: &EventView<'_>) {
+        let id = parse_id(event.event_id).and_then(event_id);
+        let detail = if event.event_type != "chain.opened" {
+            format!("was changed: it does not open the chain, it is {}", shown(event.event_type))
+        } else if event.previous_event_hash != Hash::ZERO {
+            "was changed: it is the first and keeps the hash of one before".to_owned()
+        } else {
+            return;
+        };
+        self.findings.at(FindingKind::Tampered, 0, id, detail);
+        self.links.blame_head();
+    }
+
+    fn check_time(&mut self, event: &EventView<'_>, at: u64) {
+        let Ok(now) = <[u8; TIMESTAMP]>::try_from(event.timestamp_utc.as_bytes()) else {
+            let detail = format!("has no valid timestamp: {}", shown(event.timestamp_utc));
+            let id = self.recent.event_id(at);
+            self.findings.at(FindingKind::Tampered, at, id, detail);
+            return;
+        };
+        if now < self.last_timestamp {
+            let before = String::from_utf8_lossy(&self.last_timestamp).into_owned();
+            let detail = format!(
+                "is dated {}, before the record in front of it ({before}): the writer's clock went \
+                 back",
+                event.timestamp_utc
+            );
+            let id = self.recent.event_id(at);
+            self.findings.at(FindingKind::ClockRegression, at, id, detail);
+        }
+        self.last_timestamp = now;
+    }
+
+    fn follow_attempts(&mut self, event: &EventView<'_>, at: u64, id: u128) {
+        let parent = |event: &EventView<'_>| event.parent_event_id.and_then(parse_id);
+        self.closed = false;
+        match event.event_type {
+            "tool.attempted" => self.attempts.begin(id, at, "tool"),
+            "model.requested" => self.attempts.begin(id, at, "model"),
+            "tool.completed" if !self.attempts.is_empty() => {
+                self.attempts.end(parent(event));
+                self.attempts.end(named_id(event.payload, br#""attempt_event_id":""#));
+            }
+            "model.decided" if !self.attempts.is_empty() => {
+                self.attempts.end(parent(event));
+                self.attempts.end(named_id(event.payload, br#""request_event_id":""#));
+            }
+            "chain.closed" => self.closed = true,
+            "chain.gap" => self.note_gap(event, at),
+            _ => {}
+        }
+    }
+
+    fn note_gap(&mut self, event: &EventView<'_>, at: u64) {
+        let payload: serde_json::Value = serde_json::from_slice(event.payload).unwrap_or_default();
+        let lost = match &payload["lost_events"] {
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let reason = payload["reason"].as_str().unwrap_or("no reason given");
+        let detail = format!(
+            "says that {} events could not be written before it ({})",
+            shown(&lost),
+            shown(reason)
+        );
+        let id = self.recent.event_id(at);
+        self.findings.at(FindingKind::Gap, at, id, detail);
+    }
+
+    fn check_schema(&mut self, event: &EventView<'_>, at: u64, id: u128) {
+        if event.schema_version.starts_with("1.") {
+            return;
+        }
+        // One finding for each stretch, not for each record.
+        if std::mem::replace(&mut self.schema_known, false) {
+            let detail = format!(
+                "has schema version {}, which this program cannot read; its hashes were checked, \
+                 use a release that knows it for the rest",
+                shown(event.schema_version)
+            );
+            self.findings.at(FindingKind::UnknownSchema, at, event_id(id), detail);
+        }
+    }
+
+    fn check_content(&mut self, record: RecordView<'_>, event: &EventView<'_>, at: u64) {
+        let count = record.part_count();
+        if count == 0 && event.content_len() == 0 {
+            return;
+        }
+        let mut named = event.content();
+        let mut gone = false;
+        let mut parts = 0u64;
+        for body in record.part_views() {
+            let Some(reference) = named.next() else { break };
+            parts += 1;
+            match body {
+                PartView::Clear { salt, bytes } => {
+                    self.counts.bytes += length(bytes.len());
+                    let matches = length(bytes.len()) == reference.bytes
+                        && commitment(&Salt::from_bytes(*salt), bytes) == reference.commitment;
+                    if !matches {
+                        let detail = format!(
+                            "has other content than it committed to: part {} was changed",
+                            shown(reference.name)
+                        );
+                        self.content_finding(at, detail);
+                    }
+                }
+                PartView::Sealed => self.counts.sealed += 1,
+                PartView::Absent => gone = true,
+            }
+        }
+        self.counts.parts += parts;
+        if length(count) != parts || named.next().is_some() {
+            let expected = event.content_len();
+            let detail = format!(
+                "has other content than it committed to: it names {expected} parts and is stored \
+                 with {count}"
+            );
+            self.content_finding(at, detail);
+        }
+        if gone {
+            self.count_gone(record);
+        }
+    }
+
+    fn content_finding(&mut self, at: u64, detail: String) {
+        let id = self.recent.event_id(at);
+        self.findings.at(FindingKind::ContentMismatch, at, id, detail);
+    }
+
+    fn count_gone(&mut self, record: RecordView<'_>) {
+        for part in record.parts().unwrap_or_default() {
+            match part {
+                PartBody::Absent { reason: AbsentReason::Erased, .. } => self.counts.erased += 1,
+                PartBody::Absent { .. } => self.counts.purged += 1,
+                _ => {}
+            }
+        }
+    }
+
+    fn truncation(&mut self, reached: u64) {
+        let Some(size) = self.links.largest().filter(|size| *size > reached) else { return };
+        let detail = format!(
+            "{} missing: a signed checkpoint states that the chain had {size} records, and it has \
+             {reached}",
+            if size - reached == 1 { "is" } else { "are" }
+        );
+        let finding = Finding::new(FindingKind::Truncated, detail).at(reached, size - 1);
+        self.findings.add(finding);
+    }
+}
+
+fn length(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+/// The event id behind a key of a canonical payload.
+///
+/// In canonical JSON a quotation mark inside a text is escaped, so the needle is found as a key
+/// alone. A key of the same name deeper inside would close a call that nobody reports as open.
+fn named_id(payload: &[u8], needle: &[u8]) -> Option<u128> {
+    let start = memchr::memmem::find(payload, needle)? + needle.len();
+    let text = payload.get(start..start + 36)?;
+    parse_id(std::str::from_utf8(text).ok()?)
+}
+
+/// Text from a record, made safe to print: short, quoted, control characters escaped.
+fn shown(text: &str) -> String {
+    let short: String = text.chars().take(64).collect();
+    format!("{short:?}")
+}
