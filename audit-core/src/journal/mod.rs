@@ -114,7 +114,9 @@
 //! durable, so a header that does not read is damage.
 //!
 //! After a crash or a failure a segment is not written again except for its seal. The seal is synced
-//! before the file is cut behind it, so a crash between the two leaves nothing undecided.
+//! before the file is cut behind it, so a crash between the two leaves nothing undecided. A mark is
+//! not synced, so neither a batch nor a seal behind it claims that it is durable: losing it is torn,
+//! and loses no entry.
 
 mod commit;
 mod cursor;
@@ -330,7 +332,8 @@ impl Journal {
     /// Waits until there is room for an entry of `bytes` bytes, and reserves it.
     ///
     /// Separate from [`Journal::append`] so that nobody waits while holding a lock. Who came first
-    /// is admitted first.
+    /// is admitted first. Do not wait for a permit while holding another: the first may take the
+    /// room that the second waits for.
     ///
     /// # Errors
     ///
@@ -376,7 +379,9 @@ impl Journal {
         let mut permit = permit;
         let mut state = self.shared.lock();
         state.check_open()?;
-        let reserved = std::mem::take(&mut permit.cost);
+        // A permit of another journal reserved nothing here and is given back there.
+        let own = Arc::ptr_eq(&permit.shared, &self.shared);
+        let reserved = if own { std::mem::take(&mut permit.cost) } else { 0 };
         state.outstanding = state.outstanding - reserved + cost;
         state.pending_cost += cost;
         let index = state.next_index;

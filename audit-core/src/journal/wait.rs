@@ -14,6 +14,7 @@ use super::state::Shared;
 ///
 /// Room in the journal and on the device is set aside for it until it is used or dropped.
 #[derive(Debug)]
+#[must_use = "a permit that is dropped gives its room back"]
 pub struct Permit {
     pub(super) shared: Arc<Shared>,
     pub(super) cost: u64,

@@ -391,3 +391,39 @@ async fn many_tasks_wait_at_once_and_a_follower_sees_all() {
     }
     follower.await.unwrap();
 }
+
+#[test]
+fn handles_and_futures_may_cross_threads() {
+    fn crosses<T: Send + Sync + 'static>() {}
+    crosses::<Journal>();
+    crosses::<crate::journal::Admit>();
+    crosses::<crate::journal::Permit>();
+    crosses::<crate::journal::Durable>();
+    crosses::<crate::journal::WaitPast>();
+    crosses::<crate::journal::Reader>();
+    crosses::<Scan>();
+}
+
+#[test]
+fn a_permit_of_another_journal_takes_nothing_from_this_one() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (a, b) = (open(a.path()), open(b.path()));
+    let ticket = b.append(a.admit_blocking(1000).unwrap(), &[b"x"]).unwrap();
+    b.durable(ticket).wait().unwrap();
+    assert_eq!((a.stats().pending_bytes, b.stats().pending_bytes), (0, 0));
+}
+
+#[test]
+fn dropping_a_wait_for_durability_leaves_the_entry_and_others_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    let ticket = append(&journal, b"entry");
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for _ in 0..100 {
+        let mut dropped = Box::pin(journal.durable(ticket));
+        let _ = dropped.as_mut().poll(&mut context);
+    }
+    journal.durable(ticket).wait().unwrap();
+    journal.durable(ticket).wait().unwrap();
+    assert_eq!(read_from(&journal, 0), [(0, b"entry".to_vec())]);
+}

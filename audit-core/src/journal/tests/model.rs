@@ -146,7 +146,7 @@ impl World {
                 random ^= random << 13;
                 random ^= random >> 7;
                 random ^= random << 17;
-                random.count_ones() % 2 == 0
+                random.count_ones().is_multiple_of(2)
             })
             .unwrap();
         self.journal = None;
