@@ -121,6 +121,7 @@ pub(super) enum End {
     /// There are no more records of the chain anywhere.
     Whole,
     /// Another copy goes on.
+    #[cfg(feature = "writer")]
     Continued,
 }
 
@@ -252,11 +253,24 @@ impl ChainVerifier {
 
     /// Forgets what was counted and found, and keeps where the chain stands: for a second copy that
     /// is verified from here on.
+    #[cfg(feature = "writer")]
     pub(super) fn second_copy(&self) -> Self {
         let mut copy = self.clone();
         copy.findings.clear();
         copy.counts = Counts::default();
         copy
+    }
+
+    /// Starts to count from here.
+    #[cfg(feature = "writer")]
+    pub(super) fn forget_counts(&mut self) {
+        self.counts = Counts::default();
+    }
+
+    /// The id of the event at one of the last positions.
+    #[cfg(feature = "writer")]
+    pub(super) fn event_id(&self, at: u64) -> Option<crate::id::EventId> {
+        self.recent.event_id(at)
     }
 
     pub(super) fn finish_as(mut self, end: End) -> ChainReport {

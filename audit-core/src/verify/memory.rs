@@ -47,6 +47,7 @@ impl Findings {
         self.omitted > 0 || self.list.iter().any(|f| f.severity <= Severity::Unsure)
     }
 
+    #[cfg(feature = "writer")]
     pub(super) fn clear(&mut self) {
         self.list.clear();
         self.omitted = 0;
