@@ -6,19 +6,21 @@
 use std::collections::hash_map::RandomState;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use super::error::JournalError;
 use super::format::{
-    FRAME_HEADER, RECORD, Record, RecordKind, SEGMENT_HEADER, SegmentHeader, as_length, as_offset,
-    le32, segment_name,
+    RECORD, Record, RecordKind, SEGMENT_HEADER, SegmentHeader, as_offset, segment_name,
 };
-use super::io::{JournalFile, write_all_at};
+use super::io::write_all_at;
+use super::segment::{ActiveFile, Spare, first_frame, fitting_prefix, write_seal};
 use super::state::{Active, Segment, Shared, State, wake_all};
 
 /// A buffer that grew beyond this is given back after use.
 const KEPT_BUFFER: usize = 4 << 20;
+
+/// How often the commit thread stands back without a new entry before it goes on.
+const IDLE_YIELDS: u32 = 4;
 
 #[derive(Debug)]
 pub(super) struct Committer {
@@ -30,31 +32,12 @@ pub(super) struct Committer {
     buffer: Vec<u8>,
     /// Everything durable in the active segment is said to be so by a record behind it.
     marked: bool,
+    /// Entries of the batch just acknowledged, whose callers may be about to append again.
+    just_woken: u32,
     /// The last attempt to preallocate ahead of need failed; the next one waits for need.
     ahead_failed: bool,
     /// Released when the thread ends, however it ends.
     _lock: File,
-}
-
-#[derive(Debug)]
-struct ActiveFile {
-    file: Box<dyn JournalFile>,
-    path: PathBuf,
-    salt: u64,
-    /// Where the next record goes; everything before it is durable, but for a mark.
-    offset: u64,
-    /// End of the last batch that was synced.
-    durable: u64,
-    capacity: u64,
-}
-
-/// The preallocated file that becomes the next segment.
-#[derive(Debug)]
-struct Spare {
-    file: Box<dyn JournalFile>,
-    path: PathBuf,
-    capacity: u64,
-    allocated: bool,
 }
 
 enum Job {
@@ -78,6 +61,7 @@ impl Committer {
             spares_made: 0,
             buffer: vec![0; RECORD],
             marked: true,
+            just_woken: 0,
             ahead_failed: false,
             _lock: lock,
         }
@@ -108,6 +92,12 @@ impl Committer {
                     return Job::Close;
                 }
             } else if state.pending_entries > 0 {
+                let woken = std::mem::take(&mut self.just_woken);
+                if woken > 1 {
+                    drop(state);
+                    self.gather(woken);
+                    state = shared.lock();
+                }
                 return self.take_pending(&mut state);
             } else if let Some(cost) = state.want_spare.take() {
                 return Job::Prepare { cost };
@@ -123,6 +113,21 @@ impl Committer {
             state.idle = true;
             state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.idle = false;
+        }
+    }
+
+    /// Lets the callers just woken append again, so that they are in this batch and not in the next.
+    ///
+    /// Without it callers fall into two groups, each waiting for the other's sync.
+    fn gather(&self, woken: u32) {
+        let mut pending = self.shared.lock().pending_entries;
+        let enough = pending.saturating_add(woken);
+        let mut idle = 0;
+        while pending < enough && idle < IDLE_YIELDS {
+            std::thread::yield_now();
+            let now = self.shared.lock().pending_entries;
+            idle = if now == pending { idle + 1 } else { 0 };
+            pending = now;
         }
     }
 
@@ -151,6 +156,7 @@ impl Committer {
         bytes.clear();
         bytes.resize(RECORD, 0);
         self.buffer = bytes;
+        self.just_woken = entries;
         if let Err((error, written_end)) = result {
             self.fail(&error, written_end);
         }
@@ -468,52 +474,9 @@ impl Drop for Committer {
     }
 }
 
-impl Spare {
-    fn room(&self) -> u64 {
-        self.capacity.saturating_sub(as_offset(SEGMENT_HEADER + RECORD))
-    }
-}
-
-/// Ends a segment at `offset`, durably; where the seal ends.
-///
-/// `durable` is how far the file was durable before, which a mark in front of the seal is not.
-pub(super) fn write_seal(
-    file: &dyn JournalFile,
-    salt: u64,
-    offset: u64,
-    durable: u64,
-    next: u64,
-) -> std::io::Result<u64> {
-    let seal = Record { kind: RecordKind::Seal, offset, durable, next, payload: 0, entries: 0 };
-    write_all_at(file, &seal.encode(salt), offset)?;
-    file.sync_data()?;
-    Ok(offset + as_offset(RECORD))
-}
-
 fn grow_newest(state: &mut State, bytes: u64, end: u64) {
     let Some(newest) = state.segments.back_mut() else { return };
     let before = std::mem::replace(&mut newest.bytes, bytes);
     newest.end = end;
     state.bytes = state.bytes + bytes - before;
-}
-
-/// How many bytes and entries at the start of `frames` fit into `room`.
-fn fitting_prefix(frames: &[u8], entries: u32, room: u64) -> (usize, u32) {
-    if as_offset(frames.len()) <= room {
-        return (frames.len(), entries);
-    }
-    let (room, mut at, mut count) = (as_length(room), 0, 0);
-    while at < frames.len() {
-        let length = first_frame(&frames[at..]);
-        if at + length > room {
-            break;
-        }
-        at += length;
-        count += 1;
-    }
-    (at, count)
-}
-
-fn first_frame(frames: &[u8]) -> usize {
-    FRAME_HEADER + as_length(u64::from(le32(frames, 0)))
 }

@@ -8,12 +8,12 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::commit::write_seal;
 use super::cursor::{SegmentCursor, Step, Verdict};
 use super::error::{JournalError, JournalErrorKind};
 use super::format::{RECORD, as_length, as_offset};
 use super::io::{JournalIo, write_all_at};
 use super::scan::list_segments;
+use super::segment::write_seal;
 use super::state::Segment;
 use super::{CheckOnOpen, JournalOptions, TornTail};
 
