@@ -1,0 +1,108 @@
+//! An orderly end.
+
+use std::{
+    sync::{PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use super::{AuditLog, Draft, Durability, Scope};
+use crate::{
+    delivery::Undelivered,
+    error::AuditError,
+    event::chain::ChainClosed,
+    id::{AgentId, SessionId},
+};
+
+/// What an orderly end left behind.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use agent_audit_core::log::AuditLog;
+/// let log = AuditLog::open(dir.path())?;
+/// let report = log.close_blocking(std::time::Duration::from_secs(5))?;
+/// assert!(report.is_complete() && report.undelivered.is_empty());
+/// # Ok::<(), agent_audit_core::error::AuditError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// What each sink has not acknowledged. It stays in the journal and is delivered after the next
+    /// open. Sinks that have everything are not listed.
+    pub undelivered: Vec<Undelivered>,
+}
+
+impl CloseReport {
+    /// Whether every sink has everything.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.undelivered.is_empty()
+    }
+}
+
+impl AuditLog {
+    /// Ends the log in an orderly way: closes every chain, brings what it can to the sinks within
+    /// the deadline, signs last checkpoints and lets go of the directory. Attempts that are still
+    /// open stay so, and are closed as `unknown` at the next open.
+    ///
+    /// Other handles get [`Closed`](crate::error::AuditErrorKind::Closed) from then on.
+    ///
+    /// # Errors
+    /// Where the last events or checkpoints could not be written; what was acknowledged is safe.
+    ///
+    /// # Cancel safety
+    /// The work goes on in a thread of its own when the future is dropped.
+    pub async fn close(&self, deadline: Duration) -> Result<CloseReport, AuditError> {
+        let log = self.clone();
+        let (done, closed) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new()
+            .name("audit-close".to_owned())
+            .spawn(move || drop(done.send(log.close_blocking(deadline))))
+            .map_err(|error| AuditError::io("start a thread for", self.core().layout.root(), error))?;
+        closed.await.map_err(|_| AuditError::closed())?
+    }
+
+    /// [`close`](Self::close), waiting on this thread.
+    ///
+    /// # Errors
+    /// As [`close`](Self::close).
+    pub fn close_blocking(&self, deadline: Duration) -> Result<CloseReport, AuditError> {
+        let until = Instant::now() + deadline;
+        let core = self.core();
+        if core.closed.swap(true, Ordering::AcqRel) {
+            return Err(AuditError::closed());
+        }
+        let ended = self.end_chains();
+        let undelivered = core.delivery.close(until.saturating_duration_since(Instant::now()));
+        let settled = match self.handle.stop_maintenance() {
+            Some(mut maintenance) => maintenance.settle(),
+            None => Ok(()),
+        };
+        core.journal.close();
+        ended.and(settled)?;
+        Ok(CloseReport { undelivered })
+    }
+
+    /// Writes `chain.closed` to every chain that this process has written to.
+    fn end_chains(&self) -> Result<(), AuditError> {
+        let core = self.core();
+        let written: Vec<_> = {
+            let chains = core.chains.read().unwrap_or_else(PoisonError::into_inner);
+            chains
+                .iter()
+                .filter(|chain| chain.lock().announced_at.is_some_and(|at| at >= core.first_entry))
+                .map(|chain| chain.id.tenant_id.clone())
+                .collect()
+        };
+        let (session, agent) = (SessionId::system(), AgentId::system());
+        let mut enqueued = Vec::with_capacity(written.len());
+        for tenant in &written {
+            let scope = Scope::system(tenant, &session, &agent);
+            let draft = Draft::new(ChainClosed::new("shutdown"));
+            enqueued.push(pollster::block_on(core.enqueue_last(&scope, draft))?);
+        }
+        for last in enqueued {
+            pollster::block_on(core.confirm(last, Durability::Journaled))?;
+        }
+        Ok(())
+    }
+}

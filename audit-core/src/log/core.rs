@@ -1,0 +1,379 @@
+//! Recording: from a draft to a place in a chain and in the journal.
+
+use std::sync::{
+    Arc, Condvar, Mutex, PoisonError, RwLock,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use super::{
+    Clock, Draft, Durability, Receipt,
+    chains::{AttemptKind, Chain, Chains, Gap, OpenAttempt},
+    layout::Layout,
+    prepare::{Place, Prepared, Scope},
+};
+use crate::{
+    delivery::Delivery,
+    error::{AuditError, AuditErrorKind},
+    event::{
+        Payload,
+        chain::{ChainGap, ChainOpened, ChainResumed, GapReason},
+    },
+    id::{AgentId, EventId, SessionId, TenantId, WriterId},
+    journal::{Journal, JournalError, JournalErrorKind, Permit, Ticket},
+    key::SigningKey,
+    timestamp::Timestamp,
+};
+
+pub(crate) const SOFTWARE: &str = concat!("agent-audit ", env!("CARGO_PKG_VERSION"));
+
+/// What all handles of a log share, and its threads.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(super) layout: Layout,
+    pub(super) writer_id: WriterId,
+    pub(super) key: SigningKey,
+    pub(super) journal: Arc<Journal>,
+    /// Read while an event takes its place; written while the chains are rebuilt, or as a whole
+    /// written down.
+    pub(super) chains: RwLock<Chains>,
+    pub(super) delivery: Delivery,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) durability: Durability,
+    pub(super) checkpoint_events: u64,
+    /// The bound of the journal.
+    pub(super) journal_max_bytes: Option<u64>,
+    /// The journal entry at which this process began.
+    pub(super) first_entry: u64,
+    /// How much was cut from the journal's end when it was opened.
+    pub(super) torn_bytes: Option<u64>,
+    pub(super) snapshot_entry: AtomicU64,
+    pub(super) closed: AtomicBool,
+    pub(super) wake: (Mutex<Wake>, Condvar),
+}
+
+/// What the maintenance thread is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    pub(super) checkpoint: bool,
+    pub(super) stop: bool,
+}
+
+/// An event that has its place and is on its way to the disk.
+#[derive(Debug)]
+pub(crate) struct Enqueued {
+    pub(crate) receipt: Receipt,
+    ticket: Ticket,
+}
+
+/// What an event changes about open attempts.
+enum Track {
+    Nothing,
+    Open(AttemptKind),
+    Close(EventId),
+    Lifecycle {
+        /// Whether it is the first event of the chain.
+        opens: bool,
+    },
+    End,
+}
+
+impl Core {
+    pub(crate) async fn record(
+        &self,
+        scope: &Scope<'_>,
+        draft: Draft,
+        durability: Durability,
+    ) -> Result<Receipt, AuditError> {
+        let enqueued = self.enqueue(scope, draft).await?;
+        self.confirm(enqueued, durability).await
+    }
+
+    /// Gives an event its place. It is durable when [`confirm`](Self::confirm) says so.
+    pub(crate) async fn enqueue(
+        &self,
+        scope: &Scope<'_>,
+        draft: Draft,
+    ) -> Result<Enqueued, AuditError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(AuditError::closed());
+        }
+        self.enqueue_last(scope, draft).await
+    }
+
+    /// [`enqueue`](Self::enqueue) for what the log itself writes while it closes.
+    pub(super) async fn enqueue_last(
+        &self,
+        scope: &Scope<'_>,
+        draft: Draft,
+    ) -> Result<Enqueued, AuditError> {
+        let chain = self.chain(scope.tenant);
+        let track = Track::of(&draft);
+        let mut prepared = Prepared::new(draft, scope, &chain.id.chain_id, &self.writer_id)?;
+        loop {
+            while let Some(preamble) = self.preamble(&chain) {
+                self.write_preamble(&chain, preamble).await?;
+            }
+            let permit = self.admit(&chain, prepared.entry_bytes()).await?;
+            match self.place(&chain, prepared, permit, &track, scope) {
+                Ok(enqueued) => return Ok(enqueued),
+                Err(NotPlaced::Failed(error)) => return Err(self.lost(&chain, error)),
+                Err(NotPlaced::PreambleFirst(back)) => prepared = *back,
+            }
+        }
+    }
+
+    /// Waits until an event has come as far as asked.
+    pub(crate) async fn confirm(
+        &self,
+        enqueued: Enqueued,
+        durability: Durability,
+    ) -> Result<Receipt, AuditError> {
+        let Enqueued { receipt, ticket } = enqueued;
+        if durability == Durability::Buffered {
+            return Ok(receipt);
+        }
+        // What is lost here is counted when the journal recovers, with what nobody waits for.
+        self.journal.durable(ticket).await?;
+        if durability == Durability::Delivered {
+            self.delivery.delivered(&receipt.chain, receipt.sequence).await?;
+        }
+        Ok(receipt)
+    }
+
+    /// Room in the journal. A journal that failed is put in order first, once.
+    async fn admit(&self, chain: &Chain, bytes: usize) -> Result<Permit, AuditError> {
+        match self.journal.admit(bytes).await {
+            Err(error) if error.kind() == JournalErrorKind::Failed => {
+                self.recover().map_err(|error| self.refused(chain, error))?;
+                self.journal.admit(bytes).await
+            }
+            result => result,
+        }
+        .map_err(|error| self.lost(chain, error))
+    }
+
+    fn place(
+        &self,
+        chain: &Arc<Chain>,
+        prepared: Prepared,
+        permit: Permit,
+        track: &Track,
+        scope: &Scope<'_>,
+    ) -> Result<Enqueued, NotPlaced> {
+        let _nobody_rebuilds = self.chains.read().unwrap_or_else(PoisonError::into_inner);
+        let mut state = chain.lock();
+        let announced = state.announced_at.is_some_and(|at| at >= self.first_entry);
+        let in_turn = match track {
+            Track::Lifecycle { opens } => !announced && *opens == (state.next() == 0),
+            _ => announced,
+        };
+        if !in_turn {
+            return Err(NotPlaced::PreambleFirst(Box::new(prepared)));
+        }
+        let event_id = prepared.event_id;
+        let open = match track {
+            Track::Open(kind) => Some(OpenAttempt {
+                session: scope.session.as_str().to_owned(),
+                agent: scope.agent.as_str().to_owned(),
+                kind: *kind,
+                payload: prepared.payload(),
+            }),
+            _ => None,
+        };
+        let at = self.clock.now();
+        let sequence = state.next();
+        let placed = prepared.place(Place { sequence, previous: state.head, at });
+        let ticket = self
+            .journal
+            .append(permit, &[&placed.head, &placed.parts])
+            .map_err(NotPlaced::Failed)?;
+        state.push(placed.event_hash, at, Some(ticket));
+        match (track, open) {
+            (Track::Open(_), Some(open)) => {
+                state.open.insert(event_id, open);
+            }
+            (Track::Close(attempt), _) => {
+                state.open.remove(attempt);
+            }
+            (Track::Lifecycle { .. }, _) => state.announced_at = Some(ticket.index()),
+            (Track::End, _) => state.closed = true,
+            _ => {}
+        }
+        let due = state.next() - state.checkpointed == self.checkpoint_events;
+        drop(state);
+        if due {
+            self.ask(|wake| wake.checkpoint = true);
+        }
+        let receipt = Receipt {
+            event_id,
+            chain: chain.id.clone(),
+            sequence,
+            event_hash: placed.event_hash,
+        };
+        Ok(Enqueued { receipt, ticket })
+    }
+
+    pub(super) fn chain(&self, tenant: &TenantId) -> Arc<Chain> {
+        let chains = self.chains.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(chain) = chains.get(tenant) {
+            return Arc::clone(chain);
+        }
+        drop(chains);
+        self.chains.write().unwrap_or_else(PoisonError::into_inner).get_or_create(tenant)
+    }
+
+    /// What must stand in the chain before the next event.
+    fn preamble(&self, chain: &Chain) -> Option<Preamble> {
+        let state = chain.lock();
+        if state.announced_at.is_none_or(|at| at < self.first_entry) {
+            let (writer, key) = (self.writer_id.clone(), self.key.verifying_key().to_string());
+            let payload = if state.next() == 0 {
+                Payload::from(ChainOpened::new(writer, key, SOFTWARE))
+            } else {
+                let mut resumed =
+                    ChainResumed::new(writer, key, SOFTWARE).with_closed_before(state.closed);
+                resumed.torn_bytes = self.torn_bytes;
+                resumed.into()
+            };
+            return Some(Preamble { payload, opens: Some(state.next() == 0), gap: None });
+        }
+        drop(state);
+        let gap = chain.gap().open.take()?;
+        let payload = ChainGap::new(gap.reason.clone(), gap.lost)
+            .with_first_at(gap.first_at)
+            .with_last_at(gap.last_at);
+        let payload = match gap.unrecorded_actions {
+            0 => payload,
+            actions => payload.with_unrecorded_actions(actions),
+        };
+        Some(Preamble { payload: payload.into(), opens: None, gap: Some(gap) })
+    }
+
+    async fn write_preamble(
+        &self,
+        chain: &Arc<Chain>,
+        preamble: Preamble,
+    ) -> Result<(), AuditError> {
+        // Until its entry has a place, a gap goes back when this future is dropped or fails.
+        let mut gap = GapGuard { chain, gap: preamble.gap };
+        let (session, agent) = (SessionId::system(), AgentId::system());
+        let scope = Scope::system(&chain.id.tenant_id, &session, &agent);
+        let draft = Draft::new(preamble.payload);
+        let prepared = Prepared::new(draft, &scope, &chain.id.chain_id, &self.writer_id)?;
+        let permit = self.admit(chain, prepared.entry_bytes()).await?;
+        let track = match preamble.opens {
+            Some(opens) => Track::Lifecycle { opens },
+            None => Track::Nothing,
+        };
+        match self.place(chain, prepared, permit, &track, &scope) {
+            Ok(enqueued) => {
+                if let Some(told) = gap.gap.take() {
+                    chain.gap().written = Some((enqueued.ticket.index(), told));
+                }
+                Ok(())
+            }
+            // Somebody else announced the chain, or it must be announced otherwise: look again.
+            Err(NotPlaced::PreambleFirst(_)) => Ok(()),
+            Err(NotPlaced::Failed(error)) => Err(self.lost(chain, error)),
+        }
+    }
+
+    /// Counts an event that the journal refused, and says so.
+    fn lost(&self, chain: &Chain, error: JournalError) -> AuditError {
+        self.refused(chain, AuditError::from(error))
+    }
+
+    fn refused(&self, chain: &Chain, error: AuditError) -> AuditError {
+        if error.is_unavailable() && error.kind() != AuditErrorKind::Closed {
+            let reason = match error.kind() {
+                AuditErrorKind::Full => GapReason::JournalFull,
+                _ => GapReason::JournalFailed,
+            };
+            chain.gap().add(Gap::of(reason, 1, self.clock.now()));
+        }
+        error
+    }
+
+    /// Counts an action that went ahead although its record could not be written.
+    pub(crate) fn note_unrecorded(&self, tenant: &TenantId) {
+        let gap = Gap::of(GapReason::JournalFailed, 0, self.clock.now());
+        self.chain(tenant).gap().add(Gap { unrecorded_actions: 1, ..gap });
+    }
+
+    /// Puts a failed journal in order and takes the chains back to what is durable.
+    fn recover(&self) -> Result<(), AuditError> {
+        let mut chains = self.chains.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.journal.stats().failed {
+            return Ok(());
+        }
+        let recovered = self.journal.recover()?;
+        let replayed = super::replay::chains(&self.layout, &self.journal, recovered)?;
+        chains.take_back(&replayed, recovered.next_index, self.clock.now());
+        tracing::warn!(
+            next_entry = recovered.next_index,
+            "the journal failed and is usable again; events that were refused are recorded as gaps"
+        );
+        Ok(())
+    }
+
+    /// Waits until all of these are durable; false where one never will be.
+    pub(super) fn all_durable(&self, tickets: &[Ticket]) -> bool {
+        tickets.iter().all(|ticket| self.journal.durable(*ticket).wait().is_ok())
+    }
+
+    pub(super) fn ask(&self, change: impl FnOnce(&mut Wake)) {
+        change(&mut self.wake.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.wake.1.notify_all();
+    }
+}
+
+/// An event that the log itself writes before the next one.
+struct Preamble {
+    payload: Payload,
+    /// Set where it announces the chain: whether for the first time.
+    opens: Option<bool>,
+    gap: Option<Gap>,
+}
+
+struct GapGuard<'a> {
+    chain: &'a Chain,
+    gap: Option<Gap>,
+}
+
+impl Drop for GapGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(gap) = self.gap.take() {
+            self.chain.gap().add(gap);
+        }
+    }
+}
+
+enum NotPlaced {
+    /// The chain is not announced: after a recovery, or by a race.
+    PreambleFirst(Box<Prepared>),
+    Failed(JournalError),
+}
+
+impl Track {
+    fn of(draft: &Draft) -> Self {
+        match &draft.payload {
+            Payload::ToolAttempted(_) => Self::Open(AttemptKind::Tool),
+            Payload::ModelRequested(_) => Self::Open(AttemptKind::Model),
+            Payload::ToolCompleted(_) | Payload::ModelDecided(_) => {
+                draft.parent_event_id.map_or(Self::Nothing, Self::Close)
+            }
+            Payload::ChainClosed(_) => Self::End,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+impl<'a> Scope<'a> {
+    pub(crate) fn system(
+        tenant: &'a TenantId,
+        session: &'a SessionId,
+        agent: &'a AgentId,
+    ) -> Self {
+        Self { tenant, session, agent, parent: None, subject: None, trace: None }
+    }
+}

@@ -1,0 +1,88 @@
+//! From what is on disk back to the state of the chains.
+
+use std::collections::HashMap;
+
+use super::{
+    chains::Chains,
+    checkpoints::Mark,
+    entry,
+    layout::Layout,
+    snapshot::Snapshot,
+};
+use crate::{
+    canonical,
+    error::AuditError,
+    hash,
+    id::ChainId,
+    journal::{Journal, Recovered},
+    sink::ChainRef,
+};
+
+/// The state of every chain after the last durable entry.
+pub(super) fn chains(
+    layout: &Layout,
+    journal: &Journal,
+    recovered: Recovered,
+) -> Result<Chains, AuditError> {
+    checked(layout, journal, recovered, &HashMap::new())
+}
+
+/// As [`chains`], and compared with the latest checkpoint of each chain on the way.
+pub(super) fn checked(
+    layout: &Layout,
+    journal: &Journal,
+    recovered: Recovered,
+    checkpoints: &HashMap<ChainId, Mark>,
+) -> Result<Chains, AuditError> {
+    let (mut chains, from) = start(layout, recovered)?;
+    let mut reader = journal.reader(from)?;
+    let mut entry = Vec::new();
+    while let Some(index) = reader.next(&mut entry)? {
+        let damaged =
+            |why: String| AuditError::damaged(format!("journal entry {index}: {why}: restore the log from a backup or a sink, or move the directory away to start new chains"));
+        let record = entry::read(&entry)?;
+        let view = canonical::scan(record.event_bytes).map_err(|e| damaged(e.to_string()))?;
+        let event_hash = hash::leaf(record.event_bytes);
+        let chain = chains.replay(&view, event_hash, index).map_err(damaged)?;
+        let mut state = chain.lock();
+        if let Some(mark) = checkpoints.get(&chain.id.chain_id)
+            && mark.size == state.next()
+        {
+            if mark.root != state.tree.root() {
+                return Err(contradiction(&chain.id, mark.size, "has other content"));
+            }
+            state.checkpointed = mark.size;
+        }
+    }
+    for mark in checkpoints.values() {
+        let size = chains.get(&mark.chain.tenant_id).map_or(0, |chain| chain.lock().next());
+        if size < mark.size {
+            let why = format!("has only {size} events");
+            return Err(contradiction(&mark.chain, mark.size, &why));
+        }
+    }
+    Ok(chains)
+}
+
+fn start(layout: &Layout, recovered: Recovered) -> Result<(Chains, u64), AuditError> {
+    let within = recovered.first_index..=recovered.next_index;
+    match Snapshot::read(layout)? {
+        Some(snapshot) if within.contains(&snapshot.entry) => {
+            let from = snapshot.entry;
+            Ok((snapshot.into_chains(), from))
+        }
+        _ if recovered.first_index == 0 => Ok((Chains::default(), 0)),
+        _ => Err(AuditError::damaged(format!(
+            "`{}` is missing or does not fit the journal, whose beginning has been delivered and \
+             trimmed: restore it from a backup, or move the directory away to start new chains",
+            layout.chains().display()
+        ))),
+    }
+}
+
+fn contradiction(chain: &ChainRef, size: u64, why: &str) -> AuditError {
+    AuditError::damaged(format!(
+        "chain {chain} {why}, but a signed checkpoint says that it had {size}: run `agent-audit \
+         verify`, keep the directory as evidence, and restore the log from a backup or a sink"
+    ))
+}
