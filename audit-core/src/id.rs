@@ -67,7 +67,7 @@ fn check_hex(kind: &'static str, value: &str, digits: usize) -> Result<(), Inval
 }
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $pattern:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -165,8 +165,8 @@ macro_rules! text_id {
             fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($name).into()
             }
-            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                String::json_schema(generator)
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": $pattern })
             }
         }
     };
@@ -181,7 +181,7 @@ text_id!(
     /// assert!(TenantId::new("").is_err());
     /// # Ok::<(), agent_audit_core::id::InvalidId>(())
     /// ```
-    TenantId, "tenant id", check_name
+    TenantId, "tenant id", "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", check_name
 );
 text_id!(
     /// One chain of events: it belongs to one tenant and one writer. New ones are random UUIDs.
@@ -190,7 +190,7 @@ text_id!(
     /// use agent_audit_core::id::ChainId;
     /// assert_ne!(ChainId::random(), ChainId::random());
     /// ```
-    ChainId, "chain id", check_name
+    ChainId, "chain id", "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", check_name
 );
 text_id!(
     /// One log directory, which is one writer at a time; it survives restarts.
@@ -199,7 +199,7 @@ text_id!(
     /// use agent_audit_core::id::WriterId;
     /// assert_ne!(WriterId::random(), WriterId::random());
     /// ```
-    WriterId, "writer id", check_name
+    WriterId, "writer id", "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", check_name
 );
 text_id!(
     /// One run of an agent, from `session.started` to `session.ended`.
@@ -209,7 +209,7 @@ text_id!(
     /// assert_eq!(SessionId::new("s-1")?.to_string(), "s-1");
     /// # Ok::<(), agent_audit_core::id::InvalidId>(())
     /// ```
-    SessionId, "session id", check_text
+    SessionId, "session id", "^[^\\u0000-\\u001f\\u007f-\\u009f]{1,256}$", check_text
 );
 text_id!(
     /// The agent that acts.
@@ -219,7 +219,7 @@ text_id!(
     /// assert!(AgentId::new("refund agent").is_ok());
     /// assert!(AgentId::new("two\nlines").is_err());
     /// ```
-    AgentId, "agent id", check_text
+    AgentId, "agent id", "^[^\\u0000-\\u001f\\u007f-\\u009f]{1,256}$", check_text
 );
 text_id!(
     /// A token of the person whom the data is about; never a name or an address itself.
@@ -229,7 +229,7 @@ text_id!(
     /// assert_eq!(SubjectId::new("subj-81f3")?.as_str(), "subj-81f3");
     /// # Ok::<(), agent_audit_core::id::InvalidId>(())
     /// ```
-    SubjectId, "subject id", check_text
+    SubjectId, "subject id", "^[^\\u0000-\\u001f\\u007f-\\u009f]{1,256}$", check_text
 );
 text_id!(
     /// The id a model provider gave to a tool call.
@@ -239,7 +239,7 @@ text_id!(
     /// assert_eq!(CallId::new("call_8Zq")?.as_str(), "call_8Zq");
     /// # Ok::<(), agent_audit_core::id::InvalidId>(())
     /// ```
-    CallId, "call id", check_text
+    CallId, "call id", "^[^\\u0000-\\u001f\\u007f-\\u009f]{1,256}$", check_text
 );
 text_id!(
     /// A W3C trace id: 32 lower-case hexadecimal digits, not all zero.
@@ -249,7 +249,7 @@ text_id!(
     /// assert!(TraceId::new("4bf92f3577b34da6a3ce929d0e0e4736").is_ok());
     /// assert!(TraceId::new("00000000000000000000000000000000").is_err());
     /// ```
-    TraceId, "trace id", |kind, value| check_hex(kind, value, 32)
+    TraceId, "trace id", "^[0-9a-f]{32}$", |kind, value| check_hex(kind, value, 32)
 );
 text_id!(
     /// A W3C span id: 16 lower-case hexadecimal digits, not all zero.
@@ -259,7 +259,7 @@ text_id!(
     /// assert!(SpanId::new("00f067aa0ba902b7").is_ok());
     /// assert!(SpanId::new("00F067AA0BA902B7").is_err());
     /// ```
-    SpanId, "span id", |kind, value| check_hex(kind, value, 16)
+    SpanId, "span id", "^[0-9a-f]{16}$", |kind, value| check_hex(kind, value, 16)
 );
 
 impl ChainId {

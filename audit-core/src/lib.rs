@@ -6,6 +6,8 @@
 pub mod canonical;
 pub mod chain;
 pub mod checkpoint;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod content;
 pub mod event;
 pub mod hash;
@@ -17,6 +19,8 @@ pub mod key;
 pub mod memory;
 pub mod note;
 pub mod record;
+#[cfg(feature = "schema")]
+pub mod schema;
 #[cfg(feature = "writer")]
 pub mod sink;
 pub mod timestamp;

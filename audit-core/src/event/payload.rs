@@ -204,6 +204,10 @@ macro_rules! event_types {
         /// ```
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[non_exhaustive]
+        #[expect(
+            clippy::large_enum_variant,
+            reason = "an event lives until its bytes are written; a box would cost each one more"
+        )]
         pub enum Payload {
             $( $(#[$meta])* $variant($payload), )*
             /// A user's own type, or one of a later schema.

@@ -406,10 +406,17 @@ impl schemars::JsonSchema for Value {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Value".into()
     }
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let value = generator.subschema_for::<Self>();
         schemars::json_schema!({
-            "description": "Any value without floats and null.",
-            "type": ["string", "boolean", "integer", "array", "object"],
+            "description": "A value of a field that this schema does not name: no float, no null.",
+            "anyOf": [
+                { "type": "string" },
+                { "type": "boolean" },
+                { "type": "integer", "minimum": -9_007_199_254_740_991i64, "maximum": MAX_INTEGER },
+                { "type": "array", "items": value },
+                { "type": "object", "additionalProperties": value },
+            ],
         })
     }
 }
