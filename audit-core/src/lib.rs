@@ -23,6 +23,7 @@ pub mod record;
 pub mod schema;
 #[cfg(feature = "writer")]
 pub mod sink;
+pub mod timeline;
 pub mod timestamp;
 pub mod tree;
 pub mod verify;
