@@ -13,10 +13,16 @@
 //! [`scan`] is the way back for verifiers: it reads canonical bytes strictly, in one pass without
 //! allocation, and refuses every other spelling of the same JSON.
 
+mod key;
 mod scan;
 mod write;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod write_tests;
 
 pub use scan::{ContentView, EventView, NotCanonical, scan};
+#[cfg(feature = "writer")]
+pub(crate) use write::write_string;
 pub use write::{CanonicalError, append, to_vec};
 
 /// The largest integer that every JSON reader keeps exactly (RFC 8259 section 6): 2^53−1.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::ser::{self, Impossible, Serialize};
 
-use super::{MAX_DEPTH, MAX_INTEGER, NUMBER, RESERVED};
+use super::{MAX_DEPTH, MAX_INTEGER, NUMBER, RESERVED, key::KeyText};
 
 /// The canonical bytes of a value.
 ///
@@ -55,7 +55,7 @@ pub struct CanonicalError {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Reason {
+pub(super) enum Reason {
     Float,
     Null,
     Integer,
@@ -68,7 +68,7 @@ enum Reason {
 }
 
 impl CanonicalError {
-    fn new(reason: Reason) -> Self {
+    pub(super) fn new(reason: Reason) -> Self {
         Self { path: Vec::new(), reason }
     }
 
@@ -114,7 +114,7 @@ impl ser::Error for CanonicalError {
 }
 
 /// Appends a JSON string with the escapes of RFC 8785 section 3.2.2.2.
-fn write_string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.reserve(text.len() + 2);
     out.push(b'"');
@@ -503,248 +503,5 @@ impl ser::SerializeStruct for Struct<'_, '_> {
             Self::Object(object) => object.end(),
             Self::Number(_) => Ok(()),
         }
-    }
-}
-
-/// Map keys: text only.
-struct KeyText;
-
-macro_rules! no_key {
-    ($($method:ident: $type:ty),*) => {
-        $(fn $method(self, _: $type) -> Result<String, CanonicalError> {
-            Err(CanonicalError::new(Reason::Key))
-        })*
-    };
-}
-
-impl ser::Serializer for KeyText {
-    type Ok = String;
-    type Error = CanonicalError;
-    type SerializeSeq = Impossible<String, CanonicalError>;
-    type SerializeTuple = Impossible<String, CanonicalError>;
-    type SerializeTupleStruct = Impossible<String, CanonicalError>;
-    type SerializeTupleVariant = Impossible<String, CanonicalError>;
-    type SerializeMap = Impossible<String, CanonicalError>;
-    type SerializeStruct = Impossible<String, CanonicalError>;
-    type SerializeStructVariant = Impossible<String, CanonicalError>;
-
-    fn serialize_str(self, v: &str) -> Result<String, CanonicalError> {
-        Ok(v.to_owned())
-    }
-    fn serialize_char(self, v: char) -> Result<String, CanonicalError> {
-        Ok(v.to_string())
-    }
-    fn serialize_unit_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-    ) -> Result<String, CanonicalError> {
-        Ok(variant.to_owned())
-    }
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        value: &T,
-    ) -> Result<String, CanonicalError> {
-        value.serialize(self)
-    }
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<String, CanonicalError> {
-        value.serialize(self)
-    }
-    no_key!(
-        serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32,
-        serialize_i64: i64, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32,
-        serialize_u64: u64, serialize_f32: f32, serialize_f64: f64, serialize_bytes: &[u8],
-        serialize_unit_struct: &'static str
-    );
-    fn serialize_none(self) -> Result<String, CanonicalError> {
-        Err(CanonicalError::new(Reason::Key))
-    }
-    fn serialize_unit(self) -> Result<String, CanonicalError> {
-        Err(CanonicalError::new(Reason::Key))
-    }
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result<String, CanonicalError> {
-        Err(CanonicalError::new(Reason::Key))
-    }
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, CanonicalError> {
-        Err(CanonicalError::new(Reason::Key))
-    }
-    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, CanonicalError> {
-        Err(CanonicalError::new(Reason::Key))
-    }
-    fn serialize_tuple_struct(
-        self,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleStruct, CanonicalError> {
-        Err(CanonicalError::new(Reason::Key))
-    }
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleVariant, CanonicalError> {
-        Err(CanonicalError::new(Reason::Key))
-    }
-    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, CanonicalError> {
-        Err(CanonicalError::new(Reason::Key))
-    }
-    fn serialize_struct(
-        self,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeStruct, CanonicalError> {
-        Err(CanonicalError::new(Reason::Key))
-    }
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeStructVariant, CanonicalError> {
-        Err(CanonicalError::new(Reason::Key))
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use proptest::prelude::*;
-    use serde::ser::SerializeStruct;
-    use serde_json::{Map, Value, json};
-
-    use super::*;
-
-    fn value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            any::<bool>().prop_map(Value::from),
-            (-9_007_199_254_740_991i64..=9_007_199_254_740_991).prop_map(Value::from),
-            any::<String>().prop_map(Value::from),
-            "[\\x00-\\x20\"\\\\\u{7f}-\u{9f}\u{2028}]{0,6}".prop_map(Value::from),
-        ];
-        leaf.prop_recursive(6, 64, 8, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-                prop::collection::vec(("[ !#-\\[\\]-~]{1,6}", inner), 0..6)
-                    .prop_map(|entries| Value::from(entries.into_iter().collect::<Map<_, _>>())),
-            ]
-        })
-    }
-
-    proptest! {
-        /// The reference is an independent JCS library.
-        #[test]
-        fn equals_a_jcs_library(value in value()) {
-            let expected = serde_json_canonicalizer::to_vec(&value).unwrap();
-            prop_assert_eq!(to_vec(&value).unwrap(), expected);
-        }
-
-        /// Injectivity: canonical bytes read back as the value they were written from, so two
-        /// different values cannot have the same bytes.
-        #[test]
-        fn reads_back_as_the_same_value(value in value()) {
-            let bytes = to_vec(&value).unwrap();
-            prop_assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), value);
-        }
-    }
-
-    #[test]
-    fn refuses_what_does_not_occur_under_a_hash() {
-        let refused = [
-            (json!({"a": {"b": 1.5}}), "field a.b: a float"),
-            (json!({"a": null}), "field a: null"),
-            (json!([-9_007_199_254_740_992i64]), "an integer beyond"),
-            (json!({"\u{e9}": 1}), "field \u{e9}: a key must be"),
-            (json!({"a\"b": 1}), "a key must be"),
-            (json!({"": 1}), "a key must be"),
-        ];
-        for (value, message) in refused {
-            let error = to_vec(&value).unwrap_err().to_string();
-            assert!(error.contains(message), "{value}: {error}");
-        }
-        let mut deep = json!(1);
-        for _ in 0..=MAX_DEPTH {
-            deep = json!([deep]);
-        }
-        assert!(to_vec(&deep).unwrap_err().to_string().contains("nested deeper"));
-    }
-
-    #[test]
-    fn refuses_a_key_that_occurs_twice() {
-        #[derive(serde::Serialize)]
-        struct Doubled {
-            name: &'static str,
-            #[serde(flatten)]
-            extra: Map<String, Value>,
-        }
-        let extra = Map::from_iter([("name".to_owned(), json!("other"))]);
-        let error = to_vec(&Doubled { name: "one", extra }).unwrap_err();
-        assert_eq!(error.to_string(), "field name: the key occurs twice");
-    }
-
-    /// What `serde_json` passes on when a foreign crate turns on `arbitrary_precision` (a number) or
-    /// `raw_value` (raw JSON): a struct of a private name with one field of text.
-    struct Private(&'static str, &'static str);
-
-    impl Serialize for Private {
-        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let mut fields = serializer.serialize_struct(self.0, 1)?;
-            fields.serialize_field(self.0, self.1)?;
-            fields.end()
-        }
-    }
-
-    #[test]
-    fn a_number_of_arbitrary_precision_is_written_as_an_integer() {
-        for number in ["0", "7", "-5", "9007199254740991", "-9007199254740991"] {
-            assert_eq!(to_vec(&Private(NUMBER, number)).unwrap(), number.as_bytes());
-            let within =
-                to_vec(&std::collections::BTreeMap::from([("n", [Private(NUMBER, number)])]));
-            assert_eq!(within.unwrap(), format!("{{\"n\":[{number}]}}").as_bytes());
-        }
-    }
-
-    #[test]
-    fn a_number_of_arbitrary_precision_is_refused_as_any_other() {
-        for (number, message) in [
-            ("1.0", "a float"),
-            ("1e3", "a float"),
-            ("-0", "a float"),
-            ("", "a float"),
-            ("-", "a float"),
-            ("9007199254740992", "an integer beyond"),
-            ("-9007199254740992", "an integer beyond"),
-            ("123456789012345678901234567890", "an integer beyond"),
-        ] {
-            let error = to_vec(&Private(NUMBER, number)).unwrap_err().to_string();
-            assert!(error.contains(message), "{number}: {error}");
-        }
-    }
-
-    /// The fixture above says what the library does; this holds it to that.
-    #[test]
-    fn the_private_name_is_the_one_that_serde_json_uses() {
-        let raw = serde_json::value::RawValue::from_string("[1.5]".to_owned()).unwrap();
-        let error = to_vec(&raw).unwrap_err();
-        assert_eq!(error.to_string(), "raw JSON cannot be hashed");
-        let error = to_vec(&json!({"a": {(NUMBER): "5"}})).unwrap_err().to_string();
-        assert!(error.contains("must not begin with $serde_json::private::"), "{error}");
-    }
-
-    #[test]
-    fn a_refused_value_leaves_the_buffer_as_it_was() {
-        let mut out = b"kept".to_vec();
-        append(&json!({"a": [1, 2.5]}), &mut out).unwrap_err();
-        assert_eq!(out, b"kept");
     }
 }

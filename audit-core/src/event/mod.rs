@@ -26,7 +26,10 @@ pub mod tool;
 mod upcast;
 mod value;
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{
+    Serialize, Serializer,
+    ser::{Error as _, SerializeMap},
+};
 
 pub use payload::{EventType, Other, Payload};
 pub use value::{Extra, Mistyped, Object, Value};
@@ -266,6 +269,17 @@ impl Fields {
     }
 }
 
+/// Mandatory fields need no such list: they would be there twice, which is refused.
+const OPTIONAL_FIELDS: &[&str] = &[
+    "content",
+    "occurred_at",
+    "parent_event_id",
+    "span_id",
+    "subject_id",
+    "trace_id",
+    "writer_id",
+];
+
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // In the order of the canonical bytes, so that nothing needs to be sorted.
@@ -291,6 +305,11 @@ impl Serialize for Event {
         optional(&mut map, "trace_id", self.trace_id.as_ref())?;
         optional(&mut map, "writer_id", self.writer_id.as_ref())?;
         for (name, value) in &self.extra {
+            if OPTIONAL_FIELDS.contains(&name.as_str()) {
+                return Err(S::Error::custom(format!(
+                    "{name} is a field of the envelope and cannot be an unknown one"
+                )));
+            }
             map.serialize_entry(name, value)?;
         }
         map.end()

@@ -290,6 +290,12 @@ fn an_unknown_field_cannot_shadow_a_known_one() {
     let mut event = Event::example(chain::ChainClosed::new("shutdown"));
     event.extra.insert("tenant_id".to_owned(), "globex".into());
     assert!(event.canonical_bytes().unwrap_err().to_string().contains("tenant_id"));
+    let mut event = Event::example(chain::ChainClosed::new("shutdown"));
+    for name in OPTIONAL_FIELDS {
+        event.extra = Extra::from([((*name).to_owned(), "x".into())]);
+        let error = event.canonical_bytes().unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
     let mut payload = chain::ChainClosed::new("shutdown");
     payload.extra.insert("reason".to_owned(), "crash".into());
     let error = Event::example(payload).canonical_bytes().unwrap_err().to_string();
