@@ -3,12 +3,20 @@
 //! Most users want the facade crate `agent-audit`. This crate without its `writer` feature is what
 //! a verifier is built from: no async runtime, no network, no filesystem.
 
+#[cfg(feature = "writer")]
+pub mod attempt;
 pub mod canonical;
 pub mod chain;
 pub mod checkpoint;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod content;
+#[cfg(feature = "writer")]
+pub mod context;
+#[cfg(feature = "writer")]
+pub mod delivery;
+#[cfg(feature = "writer")]
+pub mod error;
 pub mod event;
 pub mod hash;
 pub mod id;
@@ -16,8 +24,11 @@ pub mod id;
 pub mod journal;
 pub mod key;
 #[cfg(feature = "writer")]
+pub mod log;
+#[cfg(feature = "writer")]
 pub mod memory;
 pub mod note;
+pub mod openai_chat;
 pub mod record;
 #[cfg(feature = "schema")]
 pub mod schema;

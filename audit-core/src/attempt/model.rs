@@ -138,7 +138,7 @@ impl ModelOutcome {
 /// let decided = ModelDecided::new("openai", "gpt-4o", ModelStatus::Ok);
 /// let outcome = ModelOutcome::decided(decided).with_part(Part::text("output", "Hello."));
 /// assert_eq!(attempt.complete_blocking(outcome)?.sequence, 2);
-/// # Ok::<(), agent_audit_core::error::AuditError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "dropping an attempt records that it was cancelled"]

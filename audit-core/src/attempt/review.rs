@@ -127,7 +127,7 @@ impl ReviewVerdict {
 /// let alice = Reviewer::new("alice", ReviewerKind::Human);
 /// let decided = review.complete_blocking(ReviewVerdict::new(ReviewDecision::Approve, alice))?;
 /// assert_eq!(decided.sequence, 3);
-/// # Ok::<(), agent_audit_core::error::AuditError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "dropping a review records that it was dismissed"]

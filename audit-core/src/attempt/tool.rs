@@ -147,7 +147,7 @@ impl ToolOutcome {
 /// // … the side effect …
 /// let receipt = attempt.complete_blocking(ToolOutcome::new(ToolStatus::Ok))?;
 /// assert_eq!(receipt.sequence, 2, "after chain.opened and tool.attempted");
-/// # Ok::<(), agent_audit_core::error::AuditError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "dropping an attempt records that it was cancelled"]

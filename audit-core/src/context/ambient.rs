@@ -66,7 +66,6 @@ pub trait InCurrentAudit: Future + Sized {
 }
 
 impl<F: Future> InCurrentAudit for F {
-    #[expect(refining_impl_trait, reason = "Send must come through from the future itself")]
     fn in_current_audit(self) -> impl Future<Output = F::Output> + use<F> {
         within(current(), self)
     }

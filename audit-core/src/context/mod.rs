@@ -47,7 +47,7 @@ use crate::{
 ///     here.record_blocking(Other::custom("note").expect("a valid name"))
 /// })?;
 /// assert!(AuditContext::current().is_err());
-/// # Ok::<(), agent_audit_core::error::AuditError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct AuditContext {
@@ -267,6 +267,12 @@ impl AuditContext {
     #[must_use]
     pub fn with_trace(&self, trace: TraceId, span: Option<SpanId>) -> Self {
         Self { trace: Some((trace, span)), ..self.clone() }
+    }
+
+    /// Says that an action went ahead here although its record could not be written: the
+    /// `chain.gap` that follows when the log is back counts it.
+    pub fn note_unrecorded_action(&self) {
+        self.log().core().note_unrecorded(&self.session.tenant);
     }
 
     /// The log.

@@ -21,7 +21,7 @@ use crate::{
 /// let log = AuditLog::open(dir.path())?;
 /// let report = log.close_blocking(std::time::Duration::from_secs(5))?;
 /// assert!(report.is_complete() && report.undelivered.is_empty());
-/// # Ok::<(), agent_audit_core::error::AuditError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -21,7 +21,6 @@ use crate::{
     id::{AgentId, EventId, SessionId, TenantId, WriterId},
     journal::{Journal, JournalError, JournalErrorKind, Permit, Ticket},
     key::SigningKey,
-    timestamp::Timestamp,
 };
 
 pub(crate) const SOFTWARE: &str = concat!("agent-audit ", env!("CARGO_PKG_VERSION"));
@@ -38,7 +37,7 @@ pub(crate) struct Core {
     pub(super) chains: RwLock<Chains>,
     pub(super) delivery: Delivery,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) durability: Durability,
+    pub(crate) durability: Durability,
     pub(super) checkpoint_events: u64,
     /// The bound of the journal.
     pub(super) journal_max_bytes: Option<u64>,

@@ -43,7 +43,7 @@ use std::{
 };
 
 pub use close::CloseReport;
-pub(crate) use core::Core;
+pub(crate) use core::{Core, Enqueued};
 pub use draft::Draft;
 pub use layout::Layout;
 pub(crate) use layout::replace;

@@ -23,7 +23,7 @@ use crate::{
 ///     .with_durability(Durability::Delivered)
 ///     .open()?;
 /// assert_eq!(log.health().len(), 1);
-/// # Ok::<(), agent_audit_core::error::AuditError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a builder does nothing until `open`"]
 pub struct AuditLogBuilder {
@@ -64,7 +64,6 @@ pub trait Clock: fmt::Debug + Send + Sync {
 /// assert!(SystemClock.now().as_nanos() > 0);
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
