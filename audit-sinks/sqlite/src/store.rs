@@ -1,0 +1,18 @@
+//! The databases of a directory: their files and tables, writing to them and reading from them.
+
+mod columns;
+mod files;
+mod pool;
+mod read;
+mod reader;
+mod schema;
+mod write;
+
+pub use columns::{StoredRow, check_columns};
+pub use files::{file_of_tenant, tenant_of_file};
+pub use read::{Records, SqliteStore};
+pub use schema::SCHEMA;
+
+pub(crate) use files::{ensure_directory, probe};
+pub(crate) use pool::{Missing, Pool};
+pub(crate) use write::Database;
