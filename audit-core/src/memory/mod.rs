@@ -18,8 +18,22 @@
 //! - [`MemorySink::faults`] makes the sink fail as scripted, before or after it kept the events.
 //! - [`MemorySink::tamper`] changes what was kept, for tests of verifiers.
 
-mod faults;
-mod sink;
+#![allow(clippy::panic, reason = "an assertion that does not hold is a panic")]
 
+mod assertions;
+mod calls;
+mod entry;
+mod faults;
+mod selection;
+mod sink;
+mod tamper;
+#[cfg(test)]
+mod tests;
+
+pub use assertions::{Orphan, OrphanKind};
+pub use calls::{ModelCall, Review, ToolCall};
+pub use entry::Entry;
 pub use faults::{Fault, Faults, Injected, Operation};
+pub use selection::Selection;
 pub use sink::MemorySink;
+pub use tamper::Tamper;
