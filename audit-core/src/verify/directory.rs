@@ -296,3 +296,7 @@ fn unreadable(store: &str, chain: Option<&ChainRef>, error: &StoreError) -> Find
         None => finding,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;

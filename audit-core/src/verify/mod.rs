@@ -40,7 +40,8 @@
 //! [`UnknownKey`]: FindingKind::UnknownKey
 //! [`BadCheckpoint`]: FindingKind::BadCheckpoint
 
-#[cfg(test)]
+#[cfg(all(test, feature = "writer"))]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod attacks;
 mod chain;
 mod checkpoints;
@@ -51,7 +52,8 @@ mod links;
 mod memory;
 mod order;
 mod report;
-#[cfg(test)]
+#[cfg(all(test, feature = "writer"))]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod testing;
 
 pub use chain::{ChainState, ChainVerifier};

@@ -43,7 +43,7 @@ pub(super) struct Slot {
     primary: usize,
     /// Where the journal and a copy differ: the copy, the first and the last position.
     conflicts: Vec<(usize, u64, u64)>,
-    /// Whether the journal has passed the end of the longest copy.
+    /// Whether the journal goes on behind the end of the longest copy.
     beyond: bool,
     /// Whether what is absent may be in a store that was not given.
     elsewhere: bool,
@@ -120,13 +120,16 @@ impl Slot {
 
     /// The report of the chain; findings alone where there is no record of it.
     pub(super) fn finish(mut self) -> Result<ChainReport, Vec<Finding>> {
-        let Some(journal) = self.journal.take() else { return self.finish_copies() };
+        let Some(mut journal) = self.journal.take() else { return self.finish_copies() };
         if self.copies.is_empty() {
             return Ok(journal.finish());
         }
         let store_end = self.copies[self.primary].verifier.next_sequence();
         let journal_end = journal.next_sequence();
         let behind = journal_end < store_end;
+        if !self.beyond {
+            journal.forget_counts();
+        }
         let mut tail = journal.finish_as(if behind { End::Continued } else { End::Whole });
         for finding in &mut tail.findings {
             finding.place.get_or_insert_with(|| JOURNAL.to_owned());
