@@ -1,0 +1,515 @@
+//! What delivery knows of each chain at one sink: a few words, whatever the backlog.
+//!
+//! A chain is **live** as long as the main flow delivers it. When something of it fails it **lags**:
+//! the main flow passes over it, and catch-up reads it from the journal again, from the entry before
+//! which nothing of it is left. When a retry cannot help it is **halted**.
+
+use std::collections::{BTreeSet, HashMap};
+
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    canonical::EventView,
+    chain::ChainRef,
+    error::{AuditError, AuditErrorKind},
+    hash::Hash,
+    id::{ChainId, InvalidId, TenantId},
+    sink::Head,
+};
+
+use super::{
+    cursor::{ChainCursor, Cursor},
+    health::{HaltReason, HaltedChain},
+};
+
+/// The place of a chain in the ledger.
+pub(super) type SlotId = usize;
+
+/// All chains at one sink.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    sink: String,
+    slots: Vec<Slot>,
+    by_name: HashMap<Box<str>, SlotId>,
+    /// The chains that are not simply live: they hold on to entries of the journal.
+    pinned: BTreeSet<SlotId>,
+    waiters: HashMap<Box<str>, Vec<Waiter>>,
+    name: String,
+    ask_heads: bool,
+    /// Entries before this one are settled, but for what the pinned chains hold on to.
+    pub(super) position: u64,
+    /// Something has changed since the cursor was stored.
+    pub(super) dirty: bool,
+    /// The fault of the sink as a whole, while there is one.
+    pub(super) trouble: Option<Trouble>,
+    pub(super) ended: bool,
+}
+
+/// A fault of the sink as a whole.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    pub(super) failures: u32,
+    pub(super) blocked: bool,
+    pub(super) message: String,
+}
+
+/// One chain at one sink.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) chain: ChainRef,
+    /// The position that the sink has to acknowledge next.
+    pub(super) next: u64,
+    /// The position after the last that the main flow has seen.
+    end: u64,
+    pub(super) flow: Flow,
+    pub(super) contact: Contact,
+    /// The journal was searched from its beginning for the next event.
+    rewound: bool,
+}
+
+/// Who delivers a chain.
+#[derive(Debug)]
+pub(super) enum Flow {
+    Live,
+    Lagging(Lag),
+    Halted { from: u64, sequence: u64, reason: HaltReason, message: String },
+}
+
+/// A chain that catch-up delivers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lag {
+    /// Nothing of the chain is left before this entry.
+    pub(super) from: u64,
+    pub(super) failures: u32,
+    pub(super) due: Instant,
+    /// The segment whose outcome is unknown, which has to come again as it was.
+    pub(super) exact: Option<Exact>,
+}
+
+/// The extent of a segment that begins at the next position.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Exact {
+    pub(super) last: u64,
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+}
+
+/// What is known of what the sink itself says it has.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Contact {
+    /// It has not been asked in this process.
+    Unknown,
+    /// It says that this is its head, which has to be found in the journal from entry `from` on, and
+    /// before entry `by`, which was not durable when it was asked.
+    Verify {
+        head: Head,
+        from: u64,
+        by: u64,
+    },
+    Settled,
+}
+
+/// What to do with an entry of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Take,
+    /// The sink has it.
+    Skip,
+    /// The next event should be here, and a later one is.
+    Hole,
+    /// The sink has another event at its head.
+    Conflict,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    sequence: u64,
+    answer: oneshot::Sender<Result<(), AuditError>>,
+}
+
+impl Ledger {
+    pub(super) fn new(sink: &str, ask_heads: bool, cursor: Cursor) -> Self {
+        let mut ledger = Self {
+            sink: sink.to_owned(),
+            slots: Vec::new(),
+            by_name: HashMap::new(),
+            pinned: BTreeSet::new(),
+            waiters: HashMap::new(),
+            name: String::new(),
+            ask_heads,
+            position: cursor.position,
+            dirty: false,
+            trouble: None,
+            ended: false,
+        };
+        for ChainCursor { chain, next, from } in cursor.chains {
+            let id = ledger.insert(chain, next);
+            if let Some(from) = from {
+                ledger.set_flow(id, Flow::Lagging(Lag::now(from)));
+            }
+        }
+        ledger
+    }
+
+    pub(super) fn slot(&self, id: SlotId) -> &Slot {
+        &self.slots[id]
+    }
+
+    /// The chain of an event; one that is new here begins with it.
+    pub(super) fn find(&mut self, view: &EventView<'_>) -> Result<SlotId, InvalidId> {
+        write_name(&mut self.name, view.tenant_id, view.chain_id);
+        if let Some(id) = self.by_name.get(self.name.as_str()) {
+            return Ok(*id);
+        }
+        let (tenant, chain) = (TenantId::new(view.tenant_id)?, ChainId::new(view.chain_id)?);
+        Ok(self.insert(ChainRef::new(tenant, chain), view.sequence))
+    }
+
+    fn insert(&mut self, chain: ChainRef, next: u64) -> SlotId {
+        let id = self.slots.len();
+        self.by_name.insert(name_of(&chain), id);
+        let contact = if self.ask_heads { Contact::Unknown } else { Contact::Settled };
+        self.slots.push(Slot { chain, next, end: next, flow: Flow::Live, contact, rewound: false });
+        id
+    }
+
+    /// The main flow has come past an event.
+    pub(super) fn pass(&mut self, id: SlotId, sequence: u64) {
+        let slot = &mut self.slots[id];
+        slot.end = slot.end.max(sequence + 1);
+    }
+
+    /// Judges an event, of whose chain `taken` events are on their way already.
+    pub(super) fn judge(
+        &mut self,
+        id: SlotId,
+        taken: u64,
+        sequence: u64,
+        previous: Hash,
+        event_hash: impl FnOnce() -> Hash,
+    ) -> Verdict {
+        let slot = &mut self.slots[id];
+        if let Contact::Verify { head, .. } = slot.contact {
+            let same = match sequence.checked_sub(head.sequence) {
+                None => return Verdict::Skip,
+                Some(0) => event_hash() == head.event_hash,
+                Some(1) => previous == head.event_hash,
+                Some(_) => return Verdict::Hole,
+            };
+            if !same {
+                return Verdict::Conflict;
+            }
+            slot.contact = Contact::Settled;
+            self.acknowledge(id, head.sequence + 1);
+            self.repin(id);
+        }
+        match sequence.cmp(&(self.slots[id].next + taken)) {
+            std::cmp::Ordering::Less => Verdict::Skip,
+            std::cmp::Ordering::Equal => Verdict::Take,
+            std::cmp::Ordering::Greater => Verdict::Hole,
+        }
+    }
+
+    /// Takes up what the sink says it has of a chain, of which entry `from` is the first not settled.
+    pub(super) fn meet(&mut self, id: SlotId, head: Option<Head>, from: u64, by: u64) {
+        let slot = &mut self.slots[id];
+        match head {
+            None => {
+                slot.next = 0;
+                slot.contact = Contact::Settled;
+            }
+            Some(head) => {
+                slot.next = slot.next.min(head.sequence + 1);
+                slot.contact = Contact::Verify { head, from, by };
+            }
+        }
+        self.repin(id);
+    }
+
+    /// The sink has everything before `next`.
+    pub(super) fn acknowledge(&mut self, id: SlotId, next: u64) {
+        self.dirty = true;
+        let slot = &mut self.slots[id];
+        if next > slot.next {
+            slot.next = next;
+            slot.end = slot.end.max(next);
+            slot.rewound = false;
+            self.answer(id, |waiter| (waiter.sequence < next).then_some(Ok(())));
+        }
+    }
+
+    /// Catch-up takes the chain over.
+    pub(super) fn lag(&mut self, id: SlotId, lag: Lag) {
+        self.set_flow(id, Flow::Lagging(lag));
+    }
+
+    /// Catch-up has come as far as the main flow.
+    pub(super) fn rejoin(&mut self, id: SlotId) {
+        self.set_flow(id, Flow::Live);
+    }
+
+    /// Searches the journal from its beginning for the next event; the second time in a row there
+    /// is none, so the chain is halted.
+    pub(super) fn rewind(&mut self, id: SlotId, first_index: u64, at: u64) {
+        let slot = &mut self.slots[id];
+        if !slot.rewound {
+            slot.rewound = true;
+            if let Contact::Verify { from, .. } = &mut slot.contact {
+                *from = first_index;
+            }
+            return self.set_flow(id, Flow::Lagging(Lag::now(first_index)));
+        }
+        let next = slot.next;
+        let message = format!(
+            "the sink holds the events before {next}, and the journal no longer holds event {next}: \
+             restore the sink from a backup, or copy the missing events from another store"
+        );
+        self.halt(id, at, next, HaltReason::Corrupt, message);
+    }
+
+    /// No retry helps; `from` is the first entry not settled.
+    pub(super) fn halt(
+        &mut self,
+        id: SlotId,
+        from: u64,
+        sequence: u64,
+        reason: HaltReason,
+        message: String,
+    ) {
+        let chain = &self.slots[id].chain;
+        tracing::error!(
+            sink = %self.sink,
+            tenant = %chain.tenant_id,
+            chain = %chain.chain_id,
+            sequence,
+            ?reason,
+            reason_text = %message,
+            "a chain is no longer sent to a sink"
+        );
+        self.set_flow(id, Flow::Halted { from, sequence, reason, message });
+        let error = self.refusal(id);
+        let next = self.slots[id].next;
+        self.answer(id, |waiter| (waiter.sequence >= next).then(|| Err(error.clone())));
+    }
+
+    /// The sink says that its head is `sequence`, and has another event there.
+    pub(super) fn halt_at_head(&mut self, id: SlotId, from: u64) {
+        if let Contact::Verify { head, .. } = self.slots[id].contact {
+            let message =
+                format!("the sink holds another event at position {}, its head", head.sequence);
+            self.halt(id, from, head.sequence, HaltReason::Conflict, message);
+        }
+    }
+
+    /// Everything before an entry is settled, but for what the pinned chains hold on to.
+    pub(super) fn advance(&mut self, position: u64) {
+        self.position = position;
+        self.dirty = true;
+    }
+
+    /// Whether the main flow could not get beyond its position, which is the end of the journal then.
+    /// If so, chains of which the sink has more than the journal are halted.
+    pub(super) fn is_at_end(&mut self, end: u64) -> bool {
+        if end > self.position {
+            return false;
+        }
+        for id in self.pinned.iter().copied().collect::<Vec<_>>() {
+            let slot = &self.slots[id];
+            let Contact::Verify { head, from, by } = slot.contact else { continue };
+            if by <= end && matches!(slot.flow, Flow::Live) {
+                let message = format!(
+                    "the sink holds events up to {} and the journal ends before that: it was \
+                     restored from an old copy, or another log writes to the same chain",
+                    head.sequence
+                );
+                self.halt(id, from, head.sequence, HaltReason::Conflict, message);
+            }
+        }
+        true
+    }
+
+    fn set_flow(&mut self, id: SlotId, flow: Flow) {
+        self.slots[id].flow = flow;
+        self.repin(id);
+    }
+
+    fn repin(&mut self, id: SlotId) {
+        self.dirty = true;
+        if self.slots[id].pin().is_some() {
+            self.pinned.insert(id);
+        } else {
+            self.pinned.remove(&id);
+        }
+    }
+
+    /// The chains that catch-up has to look after, with their state.
+    pub(super) fn lagging(&self) -> impl Iterator<Item = (SlotId, &Lag)> {
+        self.pinned.iter().filter_map(|id| match &self.slots[*id].flow {
+            Flow::Lagging(lag) => Some((*id, lag)),
+            Flow::Live | Flow::Halted { .. } => None,
+        })
+    }
+
+    /// Makes every lagging chain due.
+    pub(super) fn hasten(&mut self, now: Instant) {
+        for id in &self.pinned {
+            if let Flow::Lagging(lag) = &mut self.slots[*id].flow {
+                lag.due = lag.due.min(now);
+            }
+        }
+    }
+
+    pub(super) fn halted(&self) -> Vec<HaltedChain> {
+        let halted = self.pinned.iter().filter_map(|id| match &self.slots[*id] {
+            Slot { chain, flow: Flow::Halted { sequence, reason, message, .. }, .. } => {
+                Some(HaltedChain {
+                    chain: chain.clone(),
+                    sequence: *sequence,
+                    reason: *reason,
+                    message: message.clone(),
+                })
+            }
+            _ => None,
+        });
+        halted.collect()
+    }
+
+    /// Events and chains that the main flow has come past and the sink has not acknowledged.
+    pub(super) fn left_behind(&self) -> (u64, BTreeSet<SlotId>) {
+        let mut events = 0;
+        let mut chains = BTreeSet::new();
+        for id in &self.pinned {
+            let slot = &self.slots[*id];
+            let left = slot.end.saturating_sub(slot.next);
+            events += left;
+            if left > 0 {
+                chains.insert(*id);
+            }
+        }
+        (events, chains)
+    }
+
+    pub(super) fn cursor(&self) -> Cursor {
+        let chains = self.slots.iter().map(|slot| ChainCursor {
+            chain: slot.chain.clone(),
+            next: slot.next,
+            from: slot.pin(),
+        });
+        Cursor { position: self.position, chains: chains.collect() }
+    }
+
+    /// An answer when the sink has acknowledged a position, or never will; none if it has.
+    pub(super) fn delivered(
+        &mut self,
+        chain: &ChainRef,
+        sequence: u64,
+    ) -> Option<oneshot::Receiver<Result<(), AuditError>>> {
+        let name = name_of(chain);
+        let id = self.by_name.get(&name).copied();
+        if id.is_some_and(|id| sequence < self.slots[id].next) {
+            return None;
+        }
+        let (answer, receiver) = oneshot::channel();
+        match id {
+            Some(id) if matches!(self.slots[id].flow, Flow::Halted { .. }) => {
+                let _ = answer.send(Err(self.refusal(id)));
+            }
+            _ if self.ended => {
+                let _ = answer.send(Err(self.closed()));
+            }
+            _ => {
+                let waiters = self.waiters.entry(name).or_default();
+                if waiters.len() == waiters.capacity() {
+                    // Those who stopped waiting must not pile up behind a sink that is down.
+                    waiters.retain(|waiter| !waiter.answer.is_closed());
+                }
+                waiters.push(Waiter { sequence, answer });
+            }
+        }
+        Some(receiver)
+    }
+
+    /// Nothing is delivered from here on.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        for waiter in std::mem::take(&mut self.waiters).into_values().flatten() {
+            let _ = waiter.answer.send(Err(self.closed()));
+        }
+    }
+
+    fn answer(&mut self, id: SlotId, outcome: impl Fn(&Waiter) -> Option<Result<(), AuditError>>) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        let name = name_of(&self.slots[id].chain);
+        let Some(waiters) = self.waiters.get_mut(&name) else { return };
+        for at in (0..waiters.len()).rev() {
+            if let Some(outcome) = outcome(&waiters[at]) {
+                // Who asked may be gone.
+                let _ = waiters.swap_remove(at).answer.send(outcome);
+            }
+        }
+        if waiters.is_empty() {
+            self.waiters.remove(&name);
+        }
+    }
+
+    fn refusal(&self, id: SlotId) -> AuditError {
+        let Slot { chain, flow, .. } = &self.slots[id];
+        let message = match flow {
+            Flow::Halted { message, .. } => message.as_str(),
+            Flow::Live | Flow::Lagging(_) => "it failed",
+        };
+        let sink = &self.sink;
+        AuditError::new(
+            AuditErrorKind::Undelivered,
+            format!("sink `{sink}` no longer takes events of chain {chain}: {message}"),
+        )
+    }
+
+    fn closed(&self) -> AuditError {
+        AuditError::new(
+            AuditErrorKind::Undelivered,
+            format!(
+                "the audit log was closed before sink `{}` had acknowledged the event, which is \
+                 delivered after the next open",
+                self.sink
+            ),
+        )
+    }
+}
+
+impl Lag {
+    /// A chain that is due at once.
+    pub(super) fn now(from: u64) -> Self {
+        Self { from, failures: 0, due: Instant::now(), exact: None }
+    }
+}
+
+impl Slot {
+    /// The oldest entry of the journal that the chain may still need.
+    fn pin(&self) -> Option<u64> {
+        let flow = match &self.flow {
+            Flow::Live => None,
+            Flow::Lagging(Lag { from, .. }) | Flow::Halted { from, .. } => Some(*from),
+        };
+        match self.contact {
+            Contact::Verify { from, .. } => Some(flow.map_or(from, |flow| flow.min(from))),
+            Contact::Unknown | Contact::Settled => flow,
+        }
+    }
+}
+
+fn name_of(chain: &ChainRef) -> Box<str> {
+    let mut name = String::new();
+    write_name(&mut name, chain.tenant_id.as_str(), chain.chain_id.as_str());
+    name.into_boxed_str()
+}
+
+/// The rule of names has no `/`, so that no two chains share a name.
+fn write_name(name: &mut String, tenant: &str, chain: &str) {
+    name.clear();
+    name.push_str(tenant);
+    name.push('/');
+    name.push_str(chain);
+}
