@@ -1,1 +1,95 @@
-//! .
+//! A durable, tamper-evident record of what AI agents saw, decided and did, kept apart for each
+//! customer.
+//!
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! use agent_audit::{AuditLog, Part, ToolCall, ToolOutcome, event::tool::ToolStatus};
+//!
+//! let log = AuditLog::open(dir.path())?;
+//! let session = log.session("acme", "session-1", "support-agent")?;
+//! let attempt = session.attempt_tool_blocking(ToolCall::new("refund"))?; // on disk before the act
+//! let done = ToolOutcome::new(ToolStatus::Ok).with_part(Part::text("output", "refunded"));
+//! let receipt = attempt.complete_blocking(done)?; // on disk when this returns
+//! # assert_eq!(receipt.sequence, 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! With the feature `macros`, which is on by default, [`#[audited]`](macro@audited) does the same
+//! for a function.
+//!
+//! # Where things are
+//!
+//! | to | use |
+//! |---|---|
+//! | open a log, choose sinks, close it | [`AuditLog`] |
+//! | say for whom an agent acts | [`AuditLog::session`], [`AuditContext`] |
+//! | take that along to another task | [`spawn`], [`spawn_blocking`], [`InCurrentAudit`] |
+//! | record an act by hand | [`ToolCall`], [`ModelCall`], [`ReviewCall`], [`Draft`] |
+//! | test an agent by what it recorded | [`memory::MemorySink`] |
+//! | check a log | [`verify`], and the command `agent-audit verify` |
+//! | keep events elsewhere | the feature of a sink, or [`sink::Sink`] for one of your own |
+//!
+//! # Promises
+//!
+//! - When an act is recorded, it is on disk: `fdatasync` has returned. [`Durability`] names what is
+//!   more and what is less.
+//! - The intent of a tool call is on disk before the call begins. Where it cannot be, the call does
+//!   not happen ([`AuditUnavailable`]), unless you say otherwise.
+//! - Whoever changes, removes, inserts or reorders what was recorded is found by [`verify`], as far
+//!   as its [basis](verify::Basis) carries.
+//! - Content (prompts, outputs, inputs) is beside the hashed event and never in it, so that it can
+//!   be erased while every proof holds.
+//!
+//! The repository says more: `docs/ARCHITECTURE.md` how it works, `docs/SPEC.md` every byte that is
+//! hashed or stored, `docs/THREAT-MODEL.md` who is trusted with what.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `macros` (default) | [`#[audited]`](macro@audited) |
+//! | `sqlite` | the embedded sink, module `sqlite` |
+//! | `opentelemetry` | `AuditContext::with_current_span`: the trace and span of events from the active OpenTelemetry span |
+//!
+//! A feature adds API and never changes what the rest does.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub use agent_audit_core::{
+    attempt, canonical, chain, checkpoint, content, context, delivery, error, event, hash, id,
+    journal, key, log, memory, note, openai_chat, record, sink, timeline, timestamp, tree, verify,
+};
+#[doc(no_inline)]
+pub use agent_audit_core::{
+    attempt::{
+        ModelAttempt, ModelCall, ModelOutcome, ReviewAttempt, ReviewCall, ReviewVerdict,
+        ToolAttempt, ToolCall, ToolOutcome,
+    },
+    content::Part,
+    context::{AuditContext, InCurrentAudit, Parent, spawn, spawn_blocking},
+    error::{AuditError, AuditErrorKind, AuditUnavailable},
+    log::{AuditLog, AuditLogBuilder, CloseReport, Draft, Durability, Receipt},
+};
+
+#[doc(inline)]
+pub use agent_audit_core::instrument::{ModelResponse, ReviewResponse};
+
+#[cfg(feature = "macros")]
+pub use agent_audit_macros::audited;
+
+/// The embedded sink: one SQLite database per tenant.
+#[cfg(feature = "sqlite")]
+pub mod sqlite {
+    pub use agent_audit_sqlite::*;
+}
+
+/// What `#[audited]` expands to. Not part of the API.
+#[doc(hidden)]
+pub mod __private {
+    pub use agent_audit_core::instrument::*;
+}
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -21,6 +21,9 @@ pub mod event;
 pub mod hash;
 pub mod id;
 #[cfg(feature = "writer")]
+#[doc(hidden)]
+pub mod instrument;
+#[cfg(feature = "writer")]
 pub mod journal;
 pub mod key;
 #[cfg(feature = "writer")]

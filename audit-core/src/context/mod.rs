@@ -9,6 +9,8 @@
 
 mod ambient;
 mod links;
+#[cfg(feature = "opentelemetry")]
+mod otel;
 
 use std::{
     fmt,
