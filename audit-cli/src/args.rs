@@ -1,0 +1,187 @@
+//! What the command can be asked for.
+
+use std::path::PathBuf;
+
+use agent_audit_core::id::{AgentId, SessionId, TenantId};
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Verify, show and import tamper-evident audit logs of AI agents.
+#[derive(Debug, Parser)]
+#[command(
+    name = "agent-audit",
+    version,
+    about,
+    after_help = "A log is the directory that an agent's program keeps its records in. Start with\n  \
+                  agent-audit verify DIR    is it as it was written?\n  \
+                  agent-audit show DIR      what does it say?"
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Verify(VerifyArgs),
+    Show(ShowArgs),
+    Import(ImportArgs),
+    Keys(KeysArgs),
+}
+
+/// Check that a log is as it was written, and say what is wrong where it is not
+///
+/// Every record of the journal and of the embedded store (DIR/sqlite) is checked: hashes, order,
+/// content, columns, and the signed checkpoints over them. Nothing is changed, and the log may be
+/// in use.
+///
+/// The first line is the verdict: INTACT, TAMPERED, or COULD NOT TELL. What it rests on comes next:
+/// whoever can write to the log can also replace the keys and checkpoints in it, so keep both
+/// elsewhere and name them here.
+///
+/// Exit code: 0 intact, 1 tampered, 2 could not tell.
+#[derive(Debug, Parser)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Examples:\n  \
+                  agent-audit verify ./audit\n  \
+                  agent-audit verify ./audit --key auditor/agent.pub --checkpoints /mnt/elsewhere/checkpoints\n  \
+                  agent-audit verify ./audit --json | jq '.verdict, .findings[]'"
+)]
+pub(crate) struct VerifyArgs {
+    /// The directory of the log
+    pub(crate) dir: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Believe checkpoints of this key alone: a file with public keys, or a key itself as `agent-audit keys` prints it (repeatable)
+    #[arg(long = "key", value_name = "FILE|KEY")]
+    pub(crate) keys: Vec<String>,
+    /// Check against checkpoints that were kept apart from the log: a directory of *.ndjson files, or one file (repeatable)
+    #[arg(long = "checkpoints", value_name = "DIR")]
+    pub(crate) checkpoints: Vec<PathBuf>,
+}
+
+/// Show what a log says: its tenants, the sessions of one, or one session as a timeline
+///
+/// Without --tenant the tenants are listed, without --session the sessions of the tenant. A session
+/// is shown with those of the sub-agents that it spawned. The log may be in use.
+///
+/// Showing is not verifying: run `agent-audit verify` to know whether what you read was changed.
+#[derive(Debug, Parser)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Examples:\n  \
+                  agent-audit show ./audit\n  \
+                  agent-audit show ./audit --tenant acme\n  \
+                  agent-audit show ./audit --tenant acme --session s-1 --full\n  \
+                  agent-audit show ./audit --tenant acme --session s-1 --json | jq .event.event_type\n  \
+                  agent-audit show ./audit --tenant acme --format openai-chat > transcripts.jsonl"
+)]
+pub(crate) struct ShowArgs {
+    /// The directory of the log
+    pub(crate) dir: PathBuf,
+    /// The tenant (customer) to show
+    #[arg(long)]
+    pub(crate) tenant: Option<TenantId>,
+    /// The session to show
+    #[arg(long, requires = "tenant")]
+    pub(crate) session: Option<SessionId>,
+    /// Show content whole instead of its beginning
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Print JSON: one object for each event, or for each tenant or session of a list
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+    /// Give imported sessions back in the format they came in, one JSON object a line
+    #[arg(long, value_enum, requires = "tenant")]
+    pub(crate) format: Option<Format>,
+}
+
+/// Record transcripts that something else kept, one JSON object a line
+///
+/// Each line has a `session_id`, usually a `model`, and `messages` in the format of the OpenAI chat
+/// API; everything else in it is kept too. A session is recorded as model decisions, tool attempts
+/// and tool results, marked as imported: the log did not witness them. Nothing is lost:
+/// `agent-audit show DIR --tenant T --format openai-chat` gives every line back.
+///
+/// The directory is created where it is missing. A log that is open in another process is left
+/// alone.
+#[derive(Debug, Parser)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Examples:\n  \
+                  agent-audit import transcripts.jsonl --format openai-chat --tenant acme --dir ./audit\n  \
+                  zcat old.jsonl.gz | agent-audit import - --format openai-chat --tenant acme --dir ./audit --sqlite"
+)]
+pub(crate) struct ImportArgs {
+    /// The file of transcripts; `-` is standard input
+    pub(crate) file: PathBuf,
+    /// The format of the transcripts
+    #[arg(long, value_enum)]
+    pub(crate) format: Format,
+    /// The tenant (customer) to whom the sessions belong
+    #[arg(long)]
+    pub(crate) tenant: TenantId,
+    /// The directory of the log
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// The name of the agent that acted
+    #[arg(long, value_name = "NAME", default_value = "imported-agent")]
+    pub(crate) agent: AgentId,
+    /// Also deliver to the embedded store, DIR/sqlite; a store that is there is used in any case
+    #[arg(long)]
+    pub(crate) sqlite: bool,
+    /// Pass over sessions that the log already has, instead of stopping
+    #[arg(long)]
+    pub(crate) skip_existing: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// `session_id`, `model`, `messages` as in the OpenAI chat API
+    OpenaiChat,
+}
+
+/// Show the public keys of a log, or make a signing key
+///
+/// A log signs its checkpoints. Hand the public key to auditors by another way than the log itself,
+/// so that they can tell when somebody has replaced both: `agent-audit verify DIR --key KEY`.
+/// Private keys are never shown.
+#[derive(Debug, Parser)]
+#[command(
+    verbatim_doc_comment,
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  \
+                  agent-audit keys ./audit\n  \
+                  agent-audit keys ./audit --verifiers     for other tools that read C2SP signed notes\n  \
+                  agent-audit keys generate signing.key"
+)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<KeysCommand>,
+    /// The directory of the log
+    #[arg(required = true)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print the C2SP note verifier of each chain instead, one a line
+    #[arg(long)]
+    pub(crate) verifiers: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a signing key in a new file, readable by its owner alone
+    Generate {
+        /// The file; one that is there is never replaced
+        file: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,246 @@
+//! `agent-audit verify`: is the log as it was written?
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use agent_audit_core::{
+    key::VerifyingKey,
+    log::Layout,
+    note::NoteVerifier,
+    timeline::visible,
+    verify::{
+        Finding, FindingKind, Report, Severity, Verdict,
+        directory::{Progress, VerifyOptions, verify_directory},
+    },
+};
+use serde::Serialize;
+
+use crate::{
+    FAILED, TAMPERED,
+    args::VerifyArgs,
+    failure::Failure,
+    output::{self, Out, counted},
+    stores::{self, TenantDatabase},
+};
+
+pub(crate) fn run(args: &VerifyArgs, out: &mut Out) -> Result<u8, Failure> {
+    let report = match verify(args) {
+        Ok(report) => report,
+        Err(failure) if args.json => {
+            let answer = CouldNotTell { verdict: Verdict::Unsure, error: failure.to_string() };
+            out.line(json(&answer)?)?;
+            return Err(failure);
+        }
+        Err(failure) => return Err(failure),
+    };
+    let verdict = report.verdict();
+    if args.json {
+        let explanation = report.basis.explanation();
+        out.line(json(&Answer { verdict, basis_explanation: explanation, report: &report })?)?;
+    } else {
+        out.text(&told(&report))?;
+    }
+    Ok(match verdict {
+        Verdict::Intact => 0,
+        Verdict::Tampered => TAMPERED,
+        Verdict::Unsure => FAILED,
+    })
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    verdict: Verdict,
+    basis_explanation: &'a str,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+#[derive(Serialize)]
+struct CouldNotTell {
+    verdict: Verdict,
+    error: String,
+}
+
+fn json(answer: &impl Serialize) -> Result<String, Failure> {
+    Ok(serde_json::to_string(answer)?)
+}
+
+fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
+    let mut keys = Vec::new();
+    for key in &args.keys {
+        keys.extend(read_keys(key)?);
+    }
+    let bar = output::progress("verifying");
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let show = |progress: Progress| {
+        if let Some(total) = progress.total_bytes {
+            bar.set_length(total);
+        }
+        bar.set_position(progress.bytes);
+        bar.set_message(counted(progress.events, "event"));
+    };
+    let mut options = VerifyOptions::default().with_trusted_keys(keys).with_progress(&show);
+    for path in &args.checkpoints {
+        for file in checkpoint_files(path)? {
+            options = options.with_checkpoint_file(file);
+        }
+    }
+    let layout = Layout::new(&args.dir);
+    if layout.identity().is_file()
+        && let Some(store) = stores::embedded(&layout)?
+    {
+        for database in TenantDatabase::all(&store)? {
+            options = options.with_store(database);
+        }
+    }
+    let report = verify_directory(&args.dir, options);
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
+/// The keys in a file, or a key given as it is.
+fn read_keys(given: &str) -> Result<Vec<VerifyingKey>, Failure> {
+    if let Some(key) = parse_key(given) {
+        return Ok(vec![key]);
+    }
+    let text = fs::read_to_string(given).map_err(|error| {
+        Failure::new(format!(
+            "cannot read the key `{given}`: {error}; give a file of public keys, or a key as \
+             `agent-audit keys` prints it (ed25519:…)"
+        ))
+    })?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let keys = lines.map(parse_key).collect::<Option<Vec<_>>>().unwrap_or_default();
+    if keys.is_empty() {
+        return Err(Failure::new(format!(
+            "`{given}` does not hold public keys alone, one a line: `agent-audit keys DIR` shows \
+             what they look like"
+        )));
+    }
+    Ok(keys)
+}
+
+/// A public key, as such or as a verifier of signed notes.
+fn parse_key(text: &str) -> Option<VerifyingKey> {
+    text.parse::<VerifyingKey>()
+        .ok()
+        .or_else(|| text.parse::<NoteVerifier>().ok().map(|verifier| *verifier.key()))
+}
+
+fn checkpoint_files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let fail = |why: &dyn std::fmt::Display| {
+        Failure::new(format!("cannot read the checkpoints `{}`: {why}", path.display()))
+    };
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for item in fs::read_dir(path).map_err(|error| fail(&error))? {
+        let path = item.map_err(|error| fail(&error))?.path();
+        if path.extension().is_some_and(|extension| extension == "ndjson") {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        return Err(fail(
+            &"it has no *.ndjson file; give the directory that the log keeps them in",
+        ));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// How many findings of one kind of severity a person is shown.
+const SHOWN: usize = 50;
+
+/// The report for a person.
+fn told(report: &Report) -> String {
+    let mut lines = vec![headline(report)];
+    if report.verdict() != Verdict::Unsure || report.events > 0 {
+        lines.push(format!("  {}", report.basis.explanation()));
+    }
+    for (severity, title) in [
+        (Severity::Tampering, "What is wrong:"),
+        (Severity::Unsure, "What could not be told:"),
+        (Severity::Warning, "Worth a look (no tampering):"),
+    ] {
+        let of_severity = |finding: &&Finding| finding.severity == severity;
+        let findings: Vec<_> = report.findings.iter().filter(of_severity).collect();
+        if findings.is_empty() {
+            continue;
+        }
+        lines.push(format!("\n{title}"));
+        for finding in findings.iter().take(SHOWN) {
+            let text = finding.to_string();
+            lines.push(format!("  {:<17} {}", finding.kind, visible(&text)));
+        }
+        if findings.len() > SHOWN {
+            lines.push(format!("  … and {} more: see --json", findings.len() - SHOWN));
+        }
+    }
+    let states = states(report);
+    if !states.is_empty() {
+        lines.push("\nStates (no faults):".to_owned());
+        lines.extend(states.into_iter().map(|state| format!("  {state}")));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn headline(report: &Report) -> String {
+    let extent = format!(
+        "{} in {} of {}",
+        counted(report.events, "event"),
+        counted(report.chains, "chain"),
+        counted(report.tenants, "tenant")
+    );
+    let covered = match (report.covered, report.checkpoints_checked) {
+        (_, 0) => "no signed checkpoint covers them".to_owned(),
+        (covered, checkpoints) => {
+            let by = counted(checkpoints, "signed checkpoint");
+            if covered == report.events {
+                format!("all covered by {by}")
+            } else {
+                format!("{} of them covered by {by}", output::grouped(covered))
+            }
+        }
+    };
+    let faults = |severity| report.findings.iter().filter(|f| f.severity == severity).count();
+    let findings = |severity| counted(faults(severity).try_into().unwrap_or(u64::MAX), "finding");
+    match report.verdict() {
+        Verdict::Intact => format!("INTACT — {extent}; {covered}"),
+        Verdict::Tampered => format!("TAMPERED — {} in {extent}", findings(Severity::Tampering)),
+        Verdict::Unsure => {
+            format!("COULD NOT TELL — {} in {extent}", findings(Severity::Unsure))
+        }
+    }
+}
+
+fn states(report: &Report) -> Vec<String> {
+    let mut states = Vec::new();
+    let mut parts = |count: u64, what: &str| {
+        if count > 0 {
+            states.push(format!("{} {what}", counted(count, "part")));
+        }
+    };
+    parts(report.erased, "of content erased on request: the proof stays");
+    parts(report.purged, "of content purged after the retention term: the proof stays");
+    parts(report.sealed, "of content encrypted, therefore not compared with their commitments");
+    let of_state = |finding: &&Finding| finding.severity == Severity::State;
+    let (unclosed, others): (Vec<&Finding>, Vec<_>) = report
+        .findings
+        .iter()
+        .filter(of_state)
+        .partition(|finding| finding.kind == FindingKind::Unclosed);
+    if let [one] = unclosed[..] {
+        states.push(visible(&one.to_string()).to_string());
+    } else if !unclosed.is_empty() {
+        let chains = counted(unclosed.len().try_into().unwrap_or(u64::MAX), "chain");
+        states.push(format!("{chains} not closed: their writer is at work, or died"));
+    }
+    let shown = others.iter().take(SHOWN);
+    states.extend(shown.map(|finding| visible(&finding.to_string()).to_string()));
+    states
+}
