@@ -29,4 +29,3 @@ pub use self::{
     run::{Model, Plane, Review, Tool, run_async, run_blocking},
 };
 pub use crate::event::tool::Effect;
-

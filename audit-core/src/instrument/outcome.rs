@@ -2,7 +2,7 @@
 
 use super::record::{RecordError, RecordOutput};
 use crate::{
-    attempt::{ModelOutcome, ToolOutcome, ReviewVerdict},
+    attempt::{ModelOutcome, ReviewVerdict, ToolOutcome},
     content::Part,
     error::AuditError,
     event::{

@@ -92,8 +92,7 @@ impl<E: Display> RecordError for E {
 
 /// `alloc::boxed::Box<dyn core::error::Error>` is a `Box`, `&my::Error` an `Error`.
 fn short_name(mut name: &str) -> &str {
-    while let Some(rest) =
-        ["&", "mut ", "dyn "].iter().find_map(|prefix| name.strip_prefix(prefix))
+    while let Some(rest) = ["&", "mut ", "dyn "].iter().find_map(|prefix| name.strip_prefix(prefix))
     {
         name = rest;
     }

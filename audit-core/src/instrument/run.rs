@@ -42,13 +42,7 @@ use crate::{
 ///     pollster::block_on(run_async(Tool, Policy::deny(), call, body, |it| Probe::new(it).tool()));
 /// assert!(!returned.unwrap_err().after_action(), "there is no audit context here");
 /// ```
-pub async fn run_async<P, R, F, O>(
-    _: P,
-    policy: Policy<R>,
-    call: Call,
-    body: F,
-    observe: O,
-) -> R
+pub async fn run_async<P, R, F, O>(_: P, policy: Policy<R>, call: Call, body: F, observe: O) -> R
 where
     P: Plane,
     F: Future<Output = R>,
@@ -96,13 +90,7 @@ where
 /// let sum = run_blocking(Tool, Policy::proceed(), call, || 1 + 2, |it| Probe::new(it).tool());
 /// assert_eq!(sum, 3, "proceed: it runs although there is no audit context here");
 /// ```
-pub fn run_blocking<P, R, F, O>(
-    _: P,
-    policy: Policy<R>,
-    call: Call,
-    body: F,
-    observe: O,
-) -> R
+pub fn run_blocking<P, R, F, O>(_: P, policy: Policy<R>, call: Call, body: F, observe: O) -> R
 where
     P: Plane,
     F: FnOnce() -> R,
@@ -161,12 +149,10 @@ fn observed<R, T>(returned: R, observe: impl FnOnce(&R) -> T) -> Result<(R, T), 
 async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Panic> {
     let mut future = pin!(future);
     // A future that panicked is not polled again, so what the panic left behind is not seen.
-    poll_fn(|task| {
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(task))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-            Err(panic) => Poll::Ready(Err(panic)),
-        }
+    poll_fn(|task| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(task))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+        Err(panic) => Poll::Ready(Err(panic)),
     })
     .await
 }
@@ -218,7 +204,10 @@ fn unrecorded_outcome(name: &str, completed: Result<(), AuditError>) {
 }
 
 /// The plane on which a call is recorded: [`Tool`], [`Model`] or [`Review`].
-#[expect(async_fn_in_trait, reason = "the three planes are all there are, and their futures are `Send`")]
+#[expect(
+    async_fn_in_trait,
+    reason = "the three planes are all there are, and their futures are `Send`"
+)]
 pub trait Plane: sealed::Sealed {
     /// The guard between intent and outcome.
     type Attempt;

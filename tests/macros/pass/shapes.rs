@@ -379,7 +379,10 @@ impl Local for Desk {
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 #[audited(tool)]
-fn by_hand<'a>(name: &'a str, order: Order) -> Pin<Box<dyn Future<Output = Outcome<u64>> + Send + 'a>> {
+fn by_hand<'a>(
+    name: &'a str,
+    order: Order,
+) -> Pin<Box<dyn Future<Output = Outcome<u64>> + Send + 'a>> {
     Box::pin(async move {
         let _ = name.parse::<u8>()?;
         Ok(order.cents)
