@@ -310,3 +310,7 @@ impl Handle {
         thread.take().and_then(|thread| thread.join().ok())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests;

@@ -6,7 +6,7 @@
 //! DIR/log.json                 {"format":1,"writer_id":"…"}
 //! DIR/journal/*.journal        entries: kind:u8 ‖ bytes; kind 1 is an event, its bytes one record
 //! DIR/checkpoints/*.ndjson     {"chain_id":"…","note":"…","tenant_id":"…"}, one object a line
-//! DIR/keys/signing.pub         the public key in text form, one a line
+//! DIR/keys/*.pub               the public keys in text form, one a line
 //! ```
 //!
 //! The journal holds the records of all chains, interleaved. When every required sink has

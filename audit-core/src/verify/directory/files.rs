@@ -43,7 +43,7 @@ impl LogFiles {
         let mut findings = Vec::new();
         let own_keys = options.trusted_keys.is_empty();
         let keys = if own_keys {
-            read_keys(&dir.join("keys").join("signing.pub"), &mut findings)?
+            own_keys_of(&dir.join("keys"), &mut findings)?
         } else {
             options.trusted_keys.clone()
         };
@@ -94,7 +94,33 @@ fn check_log(dir: &Path) -> Result<(), VerifyError> {
     }
 }
 
-/// The keys beside the log. A log that has none yet is no error.
+/// The keys beside the log: every `*.pub`, since a key may have been replaced. A log that has none
+/// yet is no error.
+fn own_keys_of(dir: &Path, findings: &mut Vec<Finding>) -> Result<Vec<VerifyingKey>, VerifyError> {
+    let listed = match fs::read_dir(dir) {
+        Ok(listed) => listed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(VerifyError::io(dir, error)),
+    };
+    let mut paths = Vec::new();
+    for item in listed {
+        let path = item.map_err(|error| VerifyError::io(dir, error))?.path();
+        if path.extension().is_some_and(|extension| extension == "pub") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let mut keys = Vec::new();
+    for path in paths {
+        for key in read_keys(&path, findings)? {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+    }
+    Ok(keys)
+}
+
 fn read_keys(path: &Path, findings: &mut Vec<Finding>) -> Result<Vec<VerifyingKey>, VerifyError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
