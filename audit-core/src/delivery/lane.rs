@@ -134,7 +134,7 @@ impl Lane {
                 let Ok(event) = Decoded::read(index, &entry) else { continue };
                 let mut ledger = lock(&self.ledger);
                 let Ok(id) = ledger.find(&event.view) else { continue };
-                if event.view.sequence >= ledger.slot(id).next {
+                if event.view.sequence >= ledger.counted(id) {
                     events += 1;
                     chains.insert(id);
                 }

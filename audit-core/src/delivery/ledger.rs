@@ -389,6 +389,12 @@ impl Ledger {
         (events, chains)
     }
 
+    /// Events of a chain before this position are acknowledged or counted as left behind.
+    pub(super) fn counted(&self, id: SlotId) -> u64 {
+        let slot = &self.slots[id];
+        if self.pinned.contains(&id) { slot.end.max(slot.next) } else { slot.next }
+    }
+
     pub(super) fn cursor(&self) -> Cursor {
         let chains = self.slots.iter().map(|slot| ChainCursor {
             chain: slot.chain.clone(),
@@ -435,6 +441,11 @@ impl Ledger {
         for waiter in std::mem::take(&mut self.waiters).into_values().flatten() {
             let _ = waiter.answer.send(Err(self.closed()));
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiters.values().map(Vec::len).sum()
     }
 
     fn answer(&mut self, id: SlotId, outcome: impl Fn(&Waiter) -> Option<Result<(), AuditError>>) {

@@ -37,7 +37,6 @@ use std::{
     collections::BTreeSet,
     fmt, fs,
     future::Future,
-    io,
     os::unix::fs::DirBuilderExt as _,
     path::Path,
     sync::{Arc, Mutex, PoisonError, mpsc},

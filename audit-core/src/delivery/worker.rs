@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::sink::{BatchAck, Head, SegmentOutcome, Sink, SinkError, SinkErrorKind};
+use crate::sink::{Batch, Head, SegmentOutcome, Sink, SinkError, SinkErrorKind};
 
 use super::{
     Control, DeliveryOptions,
@@ -23,12 +23,15 @@ use super::{
     draft::{Draft, Load, Shipment},
     health::HaltReason,
     lane::Lane,
-    ledger::{Flow, Lag, SlotId, Trouble},
+    ledger::{Flow, Lag, Ledger, SlotId, Trouble},
     source::{Fill, Source, lock},
 };
 
 /// How many chains a sink is asked about at a time.
 const HEADS_AT_A_TIME: usize = 16;
+
+/// How often a whole batch may fail before its segments are tried one by one.
+const PATIENCE: u32 = 3;
 
 /// The one who works for one sink.
 pub(super) struct Worker {
@@ -141,32 +144,83 @@ impl Worker {
                 Next::Nothing => return false,
             },
         };
-        let batch = Arc::clone(&pending.shipment.batch);
-        let sink = Arc::clone(&self.sink);
-        let expected = batch.segments().len();
-        let limit = self.options.append_timeout;
-        let answer = guarded(limit, async move { sink.append(&batch).await }).await;
-        match answer.and_then(|ack| complete(ack, expected)) {
+        let segments = pending.shipment.batch.segments().len();
+        if pending.failures >= PATIENCE && segments > 1 {
+            self.take_apart(pending).await;
+            return true;
+        }
+        match self.append(Arc::clone(&pending.shipment.batch)).await {
             Ok(outcomes) => {
                 self.recovered();
-                let mut delays = Delays { backoff: self.backoff, left: self.time_left() };
+                let delays = self.delays();
                 let mut ledger = lock(&self.lane.ledger);
                 for (load, outcome) in pending.shipment.loads.iter().zip(outcomes) {
-                    apply(&mut ledger, load, outcome, 0, &mut delays);
-                    if let (Flow::Live, Some(from)) = (&ledger.slot(load.slot).flow, load.excluded)
-                    {
-                        ledger.lag(load.slot, Lag::now(from));
-                    }
+                    settle(&mut ledger, load, outcome, &delays);
                 }
                 ledger.advance(pending.end);
             }
             Err(error) => {
                 pending.failures = pending.failures.saturating_add(1);
-                pending.retry_at = Instant::now() + self.failed(pending.failures, &error);
-                self.pending = Some(pending);
+                let delay = self.failed(pending.failures, &error);
+                if pending.failures >= PATIENCE && segments == 1 && error.is_retryable() {
+                    // It may be this chain and not the sink: the next one will tell.
+                    let delays = self.delays();
+                    let mut ledger = lock(&self.lane.ledger);
+                    for load in &pending.shipment.loads {
+                        let outcome = SegmentOutcome::Failed { error: again(&error) };
+                        settle(&mut ledger, load, outcome, &delays);
+                    }
+                    ledger.advance(pending.end);
+                } else {
+                    pending.retry_at = Instant::now() + delay;
+                    self.pending = Some(pending);
+                }
             }
         }
         true
+    }
+
+    /// Finds out whether the sink is at fault or one of the segments: sends one of them alone,
+    /// another one each time. If it is taken, the rest is sent one by one, and what fails lags.
+    async fn take_apart(&mut self, mut pending: Pending) {
+        let batch = Arc::clone(&pending.shipment.batch);
+        let segments = batch.segments().len();
+        let alone = |at: usize| Arc::new(Batch::new(batch.segments()[at..=at].to_vec()));
+        let probe = usize::try_from(pending.failures).unwrap_or(0) % segments;
+        for at in (probe..segments).chain(0..probe) {
+            let load = &pending.shipment.loads[at];
+            let outcome = match self.append(alone(at)).await {
+                Ok(mut outcomes) => {
+                    self.recovered();
+                    outcomes.pop().expect("there is one outcome for each segment")
+                }
+                Err(error) if at == probe => {
+                    pending.failures = pending.failures.saturating_add(1);
+                    pending.retry_at = Instant::now() + self.failed(pending.failures, &error);
+                    self.pending = Some(pending);
+                    return;
+                }
+                Err(error) => SegmentOutcome::Failed { error: again(&error).with_retryable(true) },
+            };
+            settle(&mut lock(&self.lane.ledger), load, outcome, &self.delays());
+        }
+        lock(&self.lane.ledger).advance(pending.end);
+    }
+
+    async fn append(&self, batch: Arc<Batch>) -> Result<Vec<SegmentOutcome>, SinkError> {
+        let sink = Arc::clone(&self.sink);
+        let expected = batch.segments().len();
+        let call = async move { sink.append(&batch).await };
+        let ack = guarded(self.options.append_timeout, call).await?;
+        if ack.outcomes.len() == expected {
+            return Ok(ack.outcomes);
+        }
+        let context = format!("{} outcomes for {expected} segments", ack.outcomes.len());
+        Err(SinkError::new(SinkErrorKind::Other, context).with_maybe_applied())
+    }
+
+    fn delays(&self) -> Delays {
+        Delays { backoff: self.backoff, left: self.time_left() }
     }
 
     /// Reads what comes next for the live chains.
@@ -216,18 +270,15 @@ impl Worker {
         let shipment = fill.draft.into_shipment(&mut lock(&self.lane.ledger));
         let mut behind = BTreeSet::new();
         if let Some(Shipment { batch, loads }) = shipment {
-            let expected = batch.segments().len();
-            let sink = Arc::clone(&self.sink);
-            let limit = self.options.append_timeout;
-            let answer = guarded(limit, async move { sink.append(&batch).await }).await;
-            let mut delays = Delays { backoff: self.backoff, left: self.time_left() };
-            match answer.and_then(|ack| complete(ack, expected)) {
+            let answer = self.append(batch).await;
+            let delays = self.delays();
+            match answer {
                 Ok(outcomes) => {
                     self.recovered();
                     let mut ledger = lock(&self.lane.ledger);
                     for (load, outcome) in loads.iter().zip(outcomes) {
                         let failures = failures(&ledger.slot(load.slot).flow);
-                        if !apply(&mut ledger, load, outcome, failures, &mut delays) {
+                        if !apply(&mut ledger, load, outcome, failures, &delays) {
                             behind.insert(load.slot);
                         }
                     }
@@ -308,7 +359,7 @@ impl Worker {
                 let Some(from) = fill.draft.withdraw(slot) else { return };
                 tracing::debug!(sink = %self.lane.name, %error, "a sink cannot be asked for a head");
                 let failures = failures(&ledger.slot(slot).flow).saturating_add(1);
-                let delays = Delays { backoff: self.backoff, left: self.time_left() };
+                let delays = self.delays();
                 let due = Instant::now() + delays.after(&error, failures);
                 ledger.lag(slot, Lag { from, failures, due, exact: None });
             }
@@ -363,7 +414,7 @@ impl Worker {
         }
         lock(&self.lane.ledger).trouble =
             Some(Trouble { failures, blocked: !error.is_retryable(), message: error.to_string() });
-        Delays { backoff: self.backoff, left: self.time_left() }.after(error, failures)
+        self.delays().after(error, failures)
     }
 
     fn store(&mut self) {
@@ -439,13 +490,21 @@ impl Worker {
     }
 }
 
+/// Takes up what became of a segment of the main flow.
+fn settle(ledger: &mut Ledger, load: &Load, outcome: SegmentOutcome, delays: &Delays) {
+    apply(ledger, load, outcome, 0, delays);
+    if let (Flow::Live, Some(from)) = (&ledger.slot(load.slot).flow, load.excluded) {
+        ledger.lag(load.slot, Lag::now(from));
+    }
+}
+
 /// Takes up what became of one segment; false where something of it is left to catch-up or halted.
 fn apply(
-    ledger: &mut super::ledger::Ledger,
+    ledger: &mut Ledger,
     load: &Load,
     outcome: SegmentOutcome,
     failures: u32,
-    delays: &mut Delays,
+    delays: &Delays,
 ) -> bool {
     let (slot, last) = (load.slot, load.last());
     let from = load.indices.first().copied().unwrap_or_default();
@@ -490,13 +549,12 @@ fn apply(
     false
 }
 
-/// One outcome for each segment, or the batch has failed.
-fn complete(ack: BatchAck, expected: usize) -> Result<Vec<SegmentOutcome>, SinkError> {
-    if ack.outcomes.len() == expected {
-        return Ok(ack.outcomes);
-    }
-    let context = format!("{} outcomes for {expected} segments", ack.outcomes.len());
-    Err(SinkError::new(SinkErrorKind::Other, context).with_maybe_applied())
+/// The fault of a whole batch as the fault of one segment.
+fn again(error: &SinkError) -> SinkError {
+    let copy = SinkError::new(error.kind(), "the batch failed with it")
+        .with_retryable(error.is_retryable())
+        .with_retry_after(error.retry_after().unwrap_or_default());
+    if error.maybe_applied() { copy.with_maybe_applied() } else { copy }
 }
 
 fn failures(flow: &Flow) -> u32 {
@@ -577,14 +635,13 @@ async fn stopped(mut control: watch::Receiver<Control>) {
                 None => std::future::pending().await,
             }
         };
-        match race(async { control.changed().await.is_err() }, async {
+        let told = async { control.changed().await.is_err() };
+        let over = async {
             deadline.await;
             true
-        })
-        .await
-        {
-            true => return,
-            false => {}
+        };
+        if race(told, over).await {
+            return;
         }
     }
 }
