@@ -31,7 +31,7 @@ pub struct SinkHealth {
     pub halted: Vec<HaltedChain>,
     /// Failures of whole batches in a row.
     pub failures: u32,
-    /// The last fault, while there is one.
+    /// The last fault of the sink, or of a lagging chain, while there is one.
     pub last_error: Option<String>,
 }
 

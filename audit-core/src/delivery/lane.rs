@@ -105,15 +105,18 @@ impl Lane {
             Some(trouble) if trouble.blocked => SinkState::Blocked,
             Some(_) => SinkState::Retrying,
         };
+        let lagging = ledger.lagging().count();
+        let fault = ledger.last_fault.as_ref().filter(|_| lagging > 0);
+        let error = ledger.trouble.as_ref().map(|trouble| &trouble.message).or(fault);
         SinkHealth {
             name: self.name.clone(),
             kind: self.kind,
             state,
             waiting: self.journal.durable_index().saturating_sub(ledger.position),
-            lagging: ledger.lagging().count(),
+            lagging,
             halted: ledger.halted(),
             failures: ledger.trouble.as_ref().map_or(0, |trouble| trouble.failures),
-            last_error: ledger.trouble.as_ref().map(|trouble| trouble.message.clone()),
+            last_error: error.cloned(),
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Ledger {
     pub(super) dirty: bool,
     /// The fault of the sink as a whole, while there is one.
     pub(super) trouble: Option<Trouble>,
+    /// The last fault of a lagging chain.
+    pub(super) last_fault: Option<String>,
     pub(super) ended: bool,
 }
 
@@ -140,6 +142,7 @@ impl Ledger {
             position: cursor.position,
             dirty: false,
             trouble: None,
+            last_fault: None,
             ended: false,
         };
         for ChainCursor { chain, next, from } in cursor.chains {

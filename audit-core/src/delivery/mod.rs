@@ -22,11 +22,13 @@
 //! The cursors are described in the file `cursors/<sink>.json` itself: see the source of `cursor`.
 
 mod backoff;
+mod call;
 mod cursor;
 mod draft;
 mod health;
 mod lane;
 mod ledger;
+mod outcome;
 mod source;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]

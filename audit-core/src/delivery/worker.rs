@@ -1,18 +1,11 @@
 //! The work for one sink: send, judge the answer, retry, remember.
 
-use std::{
-    collections::BTreeSet,
-    future::Future,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
-    task::{JoinHandle, JoinSet},
-    time::{Instant, sleep_until, timeout},
+    task::JoinSet,
+    time::{Instant, sleep_until},
 };
 
 use crate::sink::{Batch, Head, SegmentOutcome, Sink, SinkError, SinkErrorKind};
@@ -20,10 +13,11 @@ use crate::sink::{Batch, Head, SegmentOutcome, Sink, SinkError, SinkErrorKind};
 use super::{
     Control, DeliveryOptions,
     backoff::Backoff,
-    draft::{Draft, Load, Shipment},
-    health::HaltReason,
+    call::{guarded, race},
+    draft::{Draft, Shipment},
     lane::Lane,
-    ledger::{Flow, Lag, Ledger, SlotId, Trouble},
+    ledger::{Flow, Lag, SlotId, Trouble},
+    outcome::{Delays, again, apply, failures, settle},
     source::{Fill, Source, lock},
 };
 
@@ -286,6 +280,7 @@ impl Worker {
                 Err(error) => {
                     tracing::debug!(sink = %self.lane.name, %error, "catch-up failed");
                     let mut ledger = lock(&self.lane.ledger);
+                    ledger.last_fault = Some(error.to_string());
                     for load in &loads {
                         let failures = failures(&ledger.slot(load.slot).flow);
                         ledger.lag(load.slot, delays.lag(load, &error, failures));
@@ -358,6 +353,7 @@ impl Worker {
                 due.remove(&slot);
                 let Some(from) = fill.draft.withdraw(slot) else { return };
                 tracing::debug!(sink = %self.lane.name, %error, "a sink cannot be asked for a head");
+                ledger.last_fault = Some(error.to_string());
                 let failures = failures(&ledger.slot(slot).flow).saturating_add(1);
                 let delays = self.delays();
                 let due = Instant::now() + delays.after(&error, failures);
@@ -490,137 +486,6 @@ impl Worker {
     }
 }
 
-/// Takes up what became of a segment of the main flow.
-fn settle(ledger: &mut Ledger, load: &Load, outcome: SegmentOutcome, delays: &Delays) {
-    apply(ledger, load, outcome, 0, delays);
-    if let (Flow::Live, Some(from)) = (&ledger.slot(load.slot).flow, load.excluded) {
-        ledger.lag(load.slot, Lag::now(from));
-    }
-}
-
-/// Takes up what became of one segment; false where something of it is left to catch-up or halted.
-fn apply(
-    ledger: &mut Ledger,
-    load: &Load,
-    outcome: SegmentOutcome,
-    failures: u32,
-    delays: &Delays,
-) -> bool {
-    let (slot, last) = (load.slot, load.last());
-    let from = load.indices.first().copied().unwrap_or_default();
-    match outcome {
-        SegmentOutcome::Accepted => {
-            ledger.acknowledge(slot, last + 1);
-            return true;
-        }
-        SegmentOutcome::Prefix { through } if through >= last && through < u64::MAX => {
-            if through == last {
-                ledger.acknowledge(slot, last + 1);
-                return true;
-            }
-            let context = format!("acknowledged position {through} of a segment up to {last}");
-            let error = SinkError::new(SinkErrorKind::Other, context).with_maybe_applied();
-            ledger.lag(slot, delays.lag(load, &error, failures));
-        }
-        SegmentOutcome::Prefix { through } if through >= load.first => {
-            ledger.acknowledge(slot, through + 1);
-            let at = usize::try_from(through + 1 - load.first).unwrap_or(usize::MAX);
-            ledger.lag(slot, Lag::now(load.indices.get(at).copied().unwrap_or(from)));
-        }
-        SegmentOutcome::Prefix { .. } => {
-            let error = SinkError::new(SinkErrorKind::Other, "nothing of a segment was taken");
-            ledger.lag(slot, delays.lag(load, &error, failures));
-        }
-        SegmentOutcome::Conflict { sequence } => {
-            let message = format!("the sink holds another event at position {sequence}");
-            ledger.halt(slot, from, sequence, HaltReason::Conflict, message);
-        }
-        SegmentOutcome::Failed { error } if error.is_retryable() => {
-            ledger.lag(slot, delays.lag(load, &error, failures));
-        }
-        SegmentOutcome::Failed { error } => {
-            let reason = match error.kind() {
-                SinkErrorKind::Corrupt => HaltReason::Corrupt,
-                _ => HaltReason::Rejected,
-            };
-            ledger.halt(slot, from, load.first, reason, error.to_string());
-        }
-    }
-    false
-}
-
-/// The fault of a whole batch as the fault of one segment.
-fn again(error: &SinkError) -> SinkError {
-    let copy = SinkError::new(error.kind(), "the batch failed with it")
-        .with_retryable(error.is_retryable())
-        .with_retry_after(error.retry_after().unwrap_or_default());
-    if error.maybe_applied() { copy.with_maybe_applied() } else { copy }
-}
-
-fn failures(flow: &Flow) -> u32 {
-    match flow {
-        Flow::Lagging(lag) => lag.failures,
-        Flow::Live | Flow::Halted { .. } => 0,
-    }
-}
-
-/// How long to wait, in view of the time that is left.
-struct Delays {
-    backoff: Backoff,
-    left: Option<Duration>,
-}
-
-impl Delays {
-    fn after(&self, error: &SinkError, failures: u32) -> Duration {
-        let delay = if error.is_retryable() {
-            self.backoff.delay(failures, error.retry_after())
-        } else {
-            self.backoff.longest(error.retry_after())
-        };
-        match self.left {
-            Some(left) => delay.min(left / 4).max(error.retry_after().unwrap_or_default()),
-            None => delay,
-        }
-    }
-
-    /// A segment that failed goes to catch-up; where its outcome is unknown, as it was.
-    fn lag(&self, load: &Load, error: &SinkError, failures: u32) -> Lag {
-        let failures = failures.saturating_add(1);
-        Lag {
-            from: load.indices.first().copied().unwrap_or_default(),
-            failures,
-            due: Instant::now() + self.after(error, failures),
-            exact: error.maybe_applied().then(|| load.as_exact()),
-        }
-    }
-}
-
-/// A call of a sink, which may hang or panic.
-async fn guarded<T: Send + 'static>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, SinkError>> + Send + 'static,
-) -> Result<T, SinkError> {
-    let mut task = AbortOnDrop(tokio::spawn(call));
-    match timeout(limit, &mut task.0).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => {
-            Err(SinkError::new(SinkErrorKind::Other, "the sink panicked").with_maybe_applied())
-        }
-        Err(_) => {
-            let context = format!("no answer within {limit:?}");
-            Err(SinkError::new(SinkErrorKind::Timeout, context).with_maybe_applied())
-        }
-    }
-}
-
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// Resolves when the work has to end, done or not.
 async fn stopped(mut control: watch::Receiver<Control>) {
     loop {
@@ -644,19 +509,4 @@ async fn stopped(mut control: watch::Receiver<Control>) {
             return;
         }
     }
-}
-
-/// The output of whichever is ready first.
-async fn race<T>(a: impl Future<Output = T>, b: impl Future<Output = T>) -> T {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    std::future::poll_fn(move |cx: &mut Context<'_>| {
-        fn poll<F: Future>(future: &mut Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
-            future.as_mut().poll(cx)
-        }
-        match poll(&mut b, cx) {
-            Poll::Pending => poll(&mut a, cx),
-            ready => ready,
-        }
-    })
-    .await
 }
