@@ -1,0 +1,298 @@
+//! `docs/SPEC.md` is true: every example in it is recomputed by the code that users run.
+
+use std::{
+    collections::HashMap, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration,
+};
+
+use agent_audit::{
+    AuditLog, ToolCall, canonical,
+    chain::ChainRef,
+    checkpoint::{SignedCheckpoint, chain_origin},
+    content::{PartBody, Salt, commitment},
+    event::{Event, EventType},
+    hash::{self, Hash},
+    journal::{Journal, JournalOptions},
+    key::{SigningKey, VerifyingKey},
+    record::Record,
+    tree::{ConsistencyProof, InclusionProof, MerkleTree},
+    verify::{Basis, ChainVerifier, CheckpointSource, Checkpoints, Report, Verdict},
+};
+use sha2::{Digest as _, Sha256};
+
+/// The examples of the page by name: each is a fenced block behind a comment that names it.
+struct Spec {
+    text: String,
+    examples: HashMap<String, String>,
+}
+
+impl Spec {
+    fn read() -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/SPEC.md");
+        let text = fs::read_to_string(path).unwrap();
+        let mut examples = HashMap::new();
+        for piece in text.split("<!-- example: ").skip(1) {
+            let (name, rest) = piece.split_once(" -->\n```").unwrap();
+            let body = rest.split_once('\n').unwrap().1;
+            let body = body.split_once("\n```").unwrap().0;
+            assert!(examples.insert(name.to_owned(), body.to_owned()).is_none(), "twice: {name}");
+        }
+        Self { text, examples }
+    }
+
+    fn get(&self, name: &str) -> &str {
+        self.examples.get(name).unwrap_or_else(|| panic!("no example {name:?} in the page"))
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        let digits: Vec<u8> =
+            self.get(name).bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let byte =
+            |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        assert_eq!(digits.len() % 2, 0);
+        digits.chunks(2).map(byte).collect()
+    }
+
+    fn hash(&self, name: &str) -> Hash {
+        self.get(name).parse().unwrap()
+    }
+
+    fn json(&self, name: &str) -> serde_json::Value {
+        serde_json::from_str(self.get(name)).unwrap()
+    }
+
+    fn leaves(&self) -> [Hash; 3] {
+        [0, 1, 2].map(|n| self.hash(&format!("event {n} hash")))
+    }
+
+    fn key(&self) -> SigningKey {
+        let seed = self.get("key file").rsplit(' ').next().unwrap();
+        SigningKey::from_seed_base64(seed).unwrap()
+    }
+
+    fn chain(&self) -> ChainRef {
+        let event = Event::from_slice(self.get("event 0").as_bytes()).unwrap();
+        ChainRef::new(event.tenant_id, event.chain_id)
+    }
+}
+
+#[test]
+fn events_are_canonical_and_have_their_hash() {
+    let spec = Spec::read();
+    for n in 0..3 {
+        let bytes = spec.get(&format!("event {n}")).as_bytes();
+        let event = Event::from_slice(bytes).unwrap();
+        assert_eq!(event.canonical_bytes().unwrap(), bytes, "event {n}");
+        assert_eq!(hash::leaf(bytes), spec.leaves()[n], "event {n}");
+        assert_eq!(usize::try_from(event.sequence).unwrap(), n);
+        let previous = n.checked_sub(1).map_or(Hash::ZERO, |before| spec.leaves()[before]);
+        assert_eq!(event.previous_event_hash, previous, "event {n}");
+    }
+    let length = format!("Event 0, of {} bytes", spec.get("event 0").len());
+    assert!(spec.text.contains(&length), "{length}");
+}
+
+#[test]
+fn limits_and_types_are_those_of_the_code() {
+    let spec = Spec::read();
+    assert_eq!((canonical::MAX_INTEGER, canonical::MAX_DEPTH), ((1 << 53) - 1, 64));
+    for kind in EventType::ALL {
+        let quoted = format!("`{}`", kind.as_str());
+        assert!(spec.text.contains(&quoted), "the page does not name {quoted}");
+    }
+    for field in ["$serde_json::private::x", "", "é", "a\"b"] {
+        let object = HashMap::from([(field, 1)]);
+        assert!(canonical::to_vec(&object).is_err(), "{field:?} is a key");
+    }
+}
+
+#[test]
+fn the_commitment_follows_from_salt_and_plaintext() {
+    let spec = Spec::read();
+    let salt = Salt::from_bytes(spec.bytes("salt").try_into().unwrap());
+    let plaintext = spec.get("plaintext").as_bytes();
+    assert_eq!(commitment(&salt, plaintext), spec.hash("commitment"));
+    let event = Event::from_slice(spec.get("event 1").as_bytes()).unwrap();
+    assert_eq!(event.content[0].commitment, spec.hash("commitment"));
+    assert_eq!(event.content[0].bytes, u64::try_from(plaintext.len()).unwrap());
+}
+
+#[test]
+fn the_record_is_the_event_and_its_content() {
+    let spec = Spec::read();
+    let bytes = spec.bytes("record");
+    let record = Record::from_bytes(&bytes).unwrap();
+    assert_eq!(record.event_bytes(), spec.get("event 1").as_bytes());
+    assert_eq!(record.content("input"), Some(spec.get("plaintext").as_bytes()));
+    assert_eq!(record.to_bytes(), bytes);
+    assert!(spec.text.contains(&format!("Event 1 with its part, {} bytes", bytes.len())));
+}
+
+#[test]
+fn tree_and_proofs_hold() {
+    let spec = Spec::read();
+    let leaves = spec.leaves();
+    let tree = MerkleTree::from_leaves(&leaves);
+    assert_eq!(hash::node(&leaves[0], &leaves[1]), spec.hash("node"));
+    assert_eq!(tree.root(), spec.hash("root"));
+
+    let inclusion: InclusionProof = serde_json::from_value(spec.json("inclusion proof")).unwrap();
+    assert_eq!(tree.inclusion_proof(1).unwrap(), inclusion);
+    inclusion.verify(&leaves[1], &tree.root()).unwrap();
+    let consistency: ConsistencyProof =
+        serde_json::from_value(spec.json("consistency proof")).unwrap();
+    assert_eq!(tree.consistency_proof(2, 3).unwrap(), consistency);
+    consistency.verify(&spec.hash("node"), &tree.root()).unwrap();
+}
+
+#[test]
+fn the_checkpoint_is_what_the_key_signs() {
+    let spec = Spec::read();
+    let note = format!("{}\n", spec.get("checkpoint"));
+    let signed: SignedCheckpoint = note.parse().unwrap();
+    let origin = chain_origin(spec.chain().chain_id.as_str());
+    let key: VerifyingKey = spec.get("public key").parse().unwrap();
+    let checkpoint = signed.verify(&origin, &[key]).unwrap();
+    assert_eq!((checkpoint.size, checkpoint.root), (3, spec.hash("root")));
+    assert_eq!(spec.key().sign_checkpoint(checkpoint).unwrap().to_string(), note);
+    let verifier = key.note_verifier(&origin).unwrap().to_string();
+    assert_eq!(verifier, spec.get("verifier key"));
+    let key_id = verifier.split('+').nth(1).unwrap();
+    assert!(spec.text.contains(&format!("The key id is `{key_id}`")), "{key_id}");
+}
+
+#[test]
+fn the_three_events_are_an_intact_chain_under_the_checkpoint() {
+    let spec = Spec::read();
+    let record = |n: usize, parts| {
+        Record::new(spec.get(&format!("event {n}")).as_bytes().to_vec(), parts).to_bytes()
+    };
+    // The body of event 2 is not on the page, only that its salt follows that of event 1.
+    let salt: Vec<u8> = (32..64).collect();
+    let salt = Salt::from_bytes(salt.try_into().unwrap());
+    let body = PartBody::Clear { salt, bytes: b"refunded".to_vec() };
+    let records = [record(0, Vec::new()), spec.bytes("record"), record(2, vec![body])];
+
+    let verify = |records: &[Vec<u8>]| {
+        let key = spec.get("public key").parse().unwrap();
+        let mut checkpoints = Checkpoints::trusting(&spec.chain(), vec![key]);
+        checkpoints.add(&format!("{}\n", spec.get("checkpoint")), CheckpointSource::Separate);
+        let mut verifier = ChainVerifier::new(spec.chain(), checkpoints);
+        records.iter().for_each(|record| verifier.push(record));
+        Report::from_chains([verifier.finish()])
+    };
+    let report = verify(&records);
+    assert_eq!(report.verdict(), Verdict::Intact, "{:?}", report.findings);
+    assert_eq!((report.basis, report.covered), (Basis::SeparateCheckpoint, 3));
+    assert_eq!(verify(&records[..2]).verdict(), Verdict::Tampered);
+}
+
+#[test]
+fn a_journal_is_written_and_read_as_specified() {
+    let spec = Spec::read();
+    let names = ["segment header", "batch", "frame", "mark"];
+    let example: Vec<u8> = names.iter().flat_map(|name| spec.bytes(name)).collect();
+
+    // Read: the checksums are right.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("00000000000000000000.journal");
+    fs::write(&file, &example).unwrap();
+    let (journal, recovered) = Journal::open(dir.path(), JournalOptions::default()).unwrap();
+    assert_eq!((recovered.next_index, recovered.torn), (1, None));
+    let mut entry = Vec::new();
+    assert_eq!(journal.reader(0).unwrap().next(&mut entry).unwrap(), Some(0));
+    assert_eq!(entry, b"a");
+    drop(journal);
+
+    // Written: everything else is, but for the salt, the size of the file and what depends on both.
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), JournalOptions::default()).unwrap();
+    let permit = journal.admit_blocking(1).unwrap();
+    let ticket = journal.append(permit, &[b"a"]).unwrap();
+    journal.durable(ticket).wait().unwrap();
+    let written = fs::read(dir.path().join("00000000000000000000.journal")).unwrap();
+    for range in [0..24, 40..60, 64..108, 112..121] {
+        assert_eq!(written[range.clone()], example[range.clone()], "bytes {range:?}");
+    }
+}
+
+#[test]
+fn the_small_files_are_as_specified() {
+    let spec = Spec::read();
+    assert_eq!(spec.json("checkpoint line")["note"], format!("{}\n", spec.get("checkpoint")));
+    assert_eq!(spec.key().verifying_key().to_string(), spec.get("public key"));
+    assert_eq!(spec.key().verifying_key().id(), spec.get("public key id"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("signing.key");
+    fs::write(&path, format!("{}\n", spec.get("key file"))).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let key = SigningKey::load_or_create(&path).unwrap();
+    assert_eq!(key.verifying_key(), spec.key().verifying_key());
+
+    let chains = spec.get("chains.json");
+    let seal_at = chains.rfind('\n').unwrap() + 1;
+    let sum = Hash::from_bytes(Sha256::digest(&chains[..seal_at]).into());
+    assert_eq!(&chains[seal_at..], format!(r#"{{"sha256":"{sum}"}}"#));
+
+    let cursor = spec.get("cursor");
+    let (checksum, rest) = cursor.strip_prefix(r#"{"format":1,"checksum":""#).unwrap().split_at(8);
+    let (position, chains) =
+        rest.strip_prefix(r#"","position":"#).unwrap().split_once(r#","chains":"#).unwrap();
+    let signed = format!("[{position},{}]", chains.strip_suffix('}').unwrap());
+    assert_eq!(checksum, format!("{:08x}", crc32c::crc32c(signed.as_bytes())));
+}
+
+/// A log that was written just now has the files of the page, with the fields of its examples.
+#[test]
+fn a_log_directory_has_the_files_of_the_page() {
+    let spec = Spec::read();
+    let dir = tempfile::tempdir().unwrap();
+    let log = AuditLog::builder(dir.path())
+        .with_signing_key(spec.key())
+        .with_sink(agent_audit::memory::MemorySink::new())
+        .open()
+        .unwrap();
+    let session = log.session("acme", "s-1", "support-agent").unwrap();
+    drop(session.attempt_tool_blocking(ToolCall::new("refund")).unwrap());
+    assert!(log.close_blocking(Duration::from_secs(60)).unwrap().is_complete());
+
+    let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    let shape = |text: &str| shape(&serde_json::from_str(text).unwrap());
+    assert_eq!(shape(&read("log.json")), shape(spec.get("log.json")));
+    let (chains, example) = (read("chains.json"), spec.get("chains.json"));
+    assert_eq!(chains.lines().count(), 3);
+    for (line, example) in chains.lines().zip(example.lines()) {
+        assert_eq!(shape(line), shape(example));
+    }
+    for line in read("checkpoints/000001.ndjson").lines() {
+        assert_eq!(shape(line), shape(spec.get("checkpoint line")));
+    }
+    assert_eq!(shape(&read("cursors/memory.json")), shape(spec.get("cursor")));
+    let public = format!("keys/{}.pub", spec.get("public key id"));
+    assert_eq!(read(&public), format!("{}\n", spec.get("public key")));
+
+    let mut names: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|item| item.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["chains.json", "checkpoints", "cursors", "journal", "keys", "log.json"]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for name in names {
+        let path = dir.path().join(name);
+        let expected = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode(&path), expected, "{}", path.display());
+    }
+}
+
+/// The names of all fields, at every level that is not a list.
+fn shape(value: &serde_json::Value) -> Vec<String> {
+    let Some(object) = value.as_object() else { return Vec::new() };
+    object
+        .iter()
+        .flat_map(|(name, value)| {
+            let below = shape(value).into_iter().map(move |below| format!("{name}.{below}"));
+            std::iter::once(name.clone()).chain(below)
+        })
+        .collect()
+}
