@@ -149,10 +149,12 @@ impl MemorySink {
 
 impl fmt::Debug for MemorySink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Counted first: a lock that lives as long as the statement would be taken twice.
+        let (chains, records) = (self.chains().len(), self.len());
         f.debug_struct("MemorySink")
             .field("name", &self.shared.info.name)
-            .field("chains", &self.lock().chains.len())
-            .field("records", &self.len())
+            .field("chains", &chains)
+            .field("records", &records)
             .finish()
     }
 }
@@ -224,31 +226,29 @@ impl State {
     }
 }
 
-/// Why a segment cannot follow what is held: a hole before it, or another event in its place.
+/// Why a segment cannot follow what is held: another event in its place, a hole before it, or no
+/// link to the event before it.
 fn refuse(held: &[Arc<Stored>], segment: &Segment) -> Option<SegmentOutcome> {
-    let first = at_index(segment.first());
-    if first > held.len() {
-        let context = format!(
-            "{} events of chain {} are held, and a segment from {} would leave a hole",
-            held.len(),
-            segment.chain(),
-            segment.first()
-        );
-        return Some(SegmentOutcome::Failed {
-            error: SinkError::new(SinkErrorKind::Corrupt, context),
-        });
+    let differs =
+        |at: u64, hash: &Hash| held.get(at_index(at)).is_some_and(|held| held.hash != *hash);
+    if let Some((sequence, ..)) = segment.iter().find(|(at, hash, _)| differs(*at, hash)) {
+        return Some(SegmentOutcome::Conflict { sequence });
     }
-    let clash = segment
-        .iter()
-        .find(|(at, hash, _)| held.get(at_index(*at)).is_some_and(|held| held.hash != **hash))
-        .map(|(at, ..)| at);
-    // A segment that begins right after what is held shares no position with it, only the link.
-    let unlinked = || {
-        let before = segment.first().checked_sub(1)?;
-        let link = canonical::scan(segment.records()[0].event_bytes()).ok()?.previous_event_hash;
-        (held.get(at_index(before))?.hash != link).then_some(before)
+    let (chain, first) = (segment.chain(), segment.first());
+    let before = first.checked_sub(1).map(|before| held.get(at_index(before)));
+    let link = canonical::scan(segment.records()[0].event_bytes()).ok()?.previous_event_hash;
+    let reason = match before {
+        None => return None,
+        Some(Some(before)) if before.hash == link => return None,
+        Some(Some(_)) => "it is not linked to the event before it",
+        Some(None) => "it would leave a hole",
     };
-    clash.or_else(unlinked).map(|sequence| SegmentOutcome::Conflict { sequence })
+    let held = held.len();
+    let context = format!(
+        "{held} events of chain {chain} are held, a segment from {first} is refused: {reason}"
+    );
+    let error = SinkError::new(SinkErrorKind::Corrupt, context);
+    Some(SegmentOutcome::Failed { error })
 }
 
 fn at_index(sequence: u64) -> usize {

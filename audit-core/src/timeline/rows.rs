@@ -139,6 +139,9 @@ impl<'a> Row<'a> {
 
     fn decision(&self, decided: &ModelDecided, text: &mut String) {
         match decided.decision.as_ref().map(|decision| (&decision.kind, decision)) {
+            Some((DecisionKind::Tools, decision)) if decision.tool_calls.is_empty() => {
+                text.push_str("call no tool");
+            }
             Some((DecisionKind::Tools, decision)) => {
                 let calls = decision.tool_calls.iter().map(|call| {
                     format!("{} ({})", visible(&call.tool_name), visible(call.call_id.as_str()))
@@ -192,17 +195,21 @@ impl<'a> Row<'a> {
     }
 
     fn tool_completed(&self, completed: &ToolCompleted) -> String {
-        let mut text = match completed.status {
-            ToolStatus::Ok => "✓ ok".to_owned(),
-            ToolStatus::Error => "✗ FAILED".to_owned(),
-            ToolStatus::ToolError => "✗ FAILED, as its result says".to_owned(),
-            ToolStatus::Cancelled => "⊘ CANCELLED: what it had done by then stays done".to_owned(),
-            ToolStatus::Panicked => "✗ PANICKED".to_owned(),
-            ToolStatus::Unknown => "? UNKNOWN: whether it took effect is not known".to_owned(),
-            ToolStatus::Other(ref word) => format!("? {}", visible(word)),
+        let (mark, remark) = match &completed.status {
+            ToolStatus::Ok => ("✓ ok", ""),
+            ToolStatus::Error => ("✗ FAILED", ""),
+            ToolStatus::ToolError => ("✗ FAILED", ", as its result says"),
+            ToolStatus::Cancelled => ("⊘ CANCELLED", ", what it had done by then stays done"),
+            ToolStatus::Panicked => ("✗ PANICKED", ""),
+            ToolStatus::Unknown => ("? UNKNOWN", ", whether it took effect is not known"),
+            ToolStatus::Other(_) => ("?", ""),
         };
+        let mut text = mark.to_owned();
+        if let ToolStatus::Other(word) = &completed.status {
+            let _ = write!(text, " {}", visible(word));
+        }
         if !self.nested {
-            text = format!("{text} · tool {}", visible(&completed.tool_name));
+            let _ = write!(text, " · tool {}", visible(&completed.tool_name));
         }
         if let Some(code) = &completed.error_code {
             let _ = write!(text, " ({})", visible(code));
@@ -211,6 +218,7 @@ impl<'a> Row<'a> {
             let word = if completed.status.is_ok() { "in" } else { "after" };
             let _ = write!(text, " {word} {}", duration(micros));
         }
+        text.push_str(remark);
         for id in &completed.external_ids {
             let _ = write!(text, " · touched {} {}", visible(&id.key), visible(&id.value));
         }
