@@ -10,7 +10,6 @@ use clap::{Parser, Subcommand, ValueEnum};
 #[command(
     name = "agent-audit",
     version,
-    about,
     after_help = "A log is the directory that an agent's program keeps its records in. Start with\n  \
                   agent-audit verify DIR    is it as it was written?\n  \
                   agent-audit show DIR      what does it say?"

@@ -253,11 +253,20 @@ fn rebuilt(session: &str, records: &[Record]) -> Result<String, Failure> {
 
 fn unknown_tenant(tenant: &TenantId, remarks: &Remarks) -> Failure {
     let tenants = remarks.tenants.iter().map(String::as_str);
-    Failure::new(if remarks.tenants.is_empty() {
+    let mut message = if remarks.tenants.is_empty() {
         format!("the log has no tenant `{tenant}`: nothing was recorded in it yet")
     } else {
         format!("the log has no tenant `{tenant}`; there are: {}", listed(tenants))
-    })
+    };
+    let warnings = remarks.warnings();
+    if !warnings.is_empty() {
+        message = format!(
+            "no event of tenant `{tenant}` can be read, and not all of the log can: {}; run \
+             `agent-audit verify`",
+            warnings.join("; ")
+        );
+    }
+    Failure::new(message)
 }
 
 /// Whether events of this session are about the log itself.

@@ -12,7 +12,7 @@ use agent_audit_core::{
     note::NoteVerifier,
     timeline::visible,
     verify::{
-        Finding, FindingKind, Report, Severity, Verdict,
+        Basis, Finding, FindingKind, Report, Severity, Verdict,
         directory::{Progress, VerifyOptions, verify_directory},
     },
 };
@@ -159,8 +159,15 @@ const SHOWN: usize = 50;
 /// The report for a person.
 fn told(report: &Report) -> String {
     let mut lines = vec![headline(report)];
-    if report.verdict() != Verdict::Unsure || report.events > 0 {
+    if report.verdict() == Verdict::Intact {
         lines.push(format!("  {}", report.basis.explanation()));
+        lines.extend(match report.basis {
+            Basis::ChainOnly | Basis::OwnKey => {
+                Some("  (to rest on more: --key KEY, and --checkpoints DIR)".to_owned())
+            }
+            Basis::OwnCheckpoint => Some("  (to rest on more: --checkpoints DIR)".to_owned()),
+            _ => None,
+        });
     }
     for (severity, title) in [
         (Severity::Tampering, "What is wrong:"),
@@ -211,9 +218,11 @@ fn headline(report: &Report) -> String {
     let findings = |severity| counted(faults(severity).try_into().unwrap_or(u64::MAX), "finding");
     match report.verdict() {
         Verdict::Intact => format!("INTACT — {extent}; {covered}"),
-        Verdict::Tampered => format!("TAMPERED — {} in {extent}", findings(Severity::Tampering)),
+        Verdict::Tampered => {
+            format!("TAMPERED — {}; read {extent}", findings(Severity::Tampering))
+        }
         Verdict::Unsure => {
-            format!("COULD NOT TELL — {} in {extent}", findings(Severity::Unsure))
+            format!("COULD NOT TELL — {}; read {extent}", findings(Severity::Unsure))
         }
     }
 }
