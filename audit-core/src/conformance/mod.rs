@@ -39,12 +39,16 @@ mod cases;
 mod chain;
 mod content;
 mod faults;
+mod lost;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 
 pub use chain::{TestChain, chain};
+pub use lost::lose_answers;
 
 use crate::{
     record::Record,

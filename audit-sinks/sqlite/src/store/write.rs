@@ -1,13 +1,16 @@
 //! One tenant's database, open for appending.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use agent_audit_core::{
     content::{AbsentReason, PartBody},
     hash::Hash,
     id::{ChainId, TenantId},
     record::Record,
-    sink::{Head, Segment, SegmentOutcome, SinkErrorKind},
+    sink::{Head, Segment, SegmentOutcome, SinkError, SinkErrorKind},
 };
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension, TransactionBehavior, config::DbConfig, params,
@@ -68,17 +71,43 @@ impl Database {
     }
 
     /// Appends segments in one transaction: one outcome for each, or one fault for all.
+    ///
+    /// A segment that is refused after some of it was inserted takes the transaction back, which
+    /// then starts again without it. That is rare; savepoints, which would copy every page that a
+    /// segment changes, would slow down each segment.
     pub(crate) fn append(&mut self, segments: &[&Segment]) -> Result<Vec<SegmentOutcome>, Fault> {
+        let mut rejected: HashMap<usize, Fault> = HashMap::new();
+        loop {
+            match self.try_append(segments, &rejected)? {
+                Ok(outcomes) => return Ok(outcomes),
+                Err((at, fault)) => rejected.insert(at, fault),
+            };
+        }
+    }
+
+    fn try_append(
+        &mut self,
+        segments: &[&Segment],
+        rejected: &HashMap<usize, Fault>,
+    ) -> Result<Result<Vec<SegmentOutcome>, (usize, Fault)>, Fault> {
         let tx = self
             .conn
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| Fault::sqlite(&error, "begin"))?;
-        let outcomes = segments
-            .iter()
-            .map(|segment| append_segment(&tx, &self.insert_event, segment))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut outcomes = Vec::with_capacity(segments.len());
+        for (at, segment) in segments.iter().enumerate() {
+            if let Some(fault) = rejected.get(&at) {
+                outcomes.push(SegmentOutcome::Failed { error: fault.clone().into() });
+                continue;
+            }
+            match append_segment(&tx, &self.insert_event, segment) {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(fault) if fault.kind == SinkErrorKind::Rejected => return Ok(Err((at, fault))),
+                Err(fault) => return Err(fault),
+            }
+        }
         tx.commit().map_err(|error| Fault::commit(&error, "commit"))?;
-        Ok(outcomes)
+        Ok(Ok(outcomes))
     }
 }
 
@@ -103,105 +132,61 @@ fn set_up(conn: &Connection, config: &SqliteConfig) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Why a segment is not stored, where its tenant's other segments can be.
-enum Refused {
-    Outcome(SegmentOutcome),
-    Database(Fault),
-}
-
-impl From<Fault> for Refused {
-    fn from(fault: Fault) -> Self {
-        // What SQLite refuses about one row undoes that statement; all else may undo the transaction.
-        if fault.kind == SinkErrorKind::Rejected {
-            Self::Outcome(SegmentOutcome::Failed { error: fault.into() })
-        } else {
-            Self::Database(fault)
-        }
-    }
-}
-
+/// Appends a segment, or says why it cannot be without having inserted anything. A fault of kind
+/// `Rejected` is about an event of the segment, any other about the database.
 fn append_segment(
     conn: &Connection,
     insert_event: &str,
     segment: &Segment,
 ) -> Result<SegmentOutcome, Fault> {
-    let run = |sql| {
-        conn.prepare_cached(sql)
-            .and_then(|mut statement| statement.execute([]))
-            .map_err(|error| Fault::sqlite(&error, "append"))
-    };
-    run("SAVEPOINT segment")?;
-    let outcome = match store_segment(conn, insert_event, segment) {
-        Ok(()) => SegmentOutcome::Accepted,
-        Err(Refused::Outcome(outcome)) => {
-            run("ROLLBACK TO segment")?;
-            outcome
-        }
-        Err(Refused::Database(fault)) => return Err(fault),
-    };
-    run("RELEASE segment")?;
-    Ok(outcome)
-}
-
-fn store_segment(conn: &Connection, insert_event: &str, segment: &Segment) -> Result<(), Refused> {
     let doing = format!("append to chain {}", segment.chain());
     let fault = |error: &rusqlite::Error| Fault::sqlite(error, &doing);
     let chain = &segment.chain().chain_id;
     let head = head(conn, chain).map_err(|error| fault(&error))?;
-    attach(segment, head)?;
+    if let Some(reason) = detached(segment, head) {
+        let text = format!("{doing}: the segment does not attach: {reason}");
+        let error = SinkError::new(SinkErrorKind::Rejected, text);
+        return Ok(SegmentOutcome::Failed { error });
+    }
     let next = head.map_or(0, |head| head.sequence + 1);
-    if segment.first() < next {
-        let mut stored = conn
+    for (sequence, hash, _) in segment.iter().take_while(|(sequence, ..)| *sequence < next) {
+        let stored = conn
             .prepare_cached("SELECT event_hash FROM events WHERE chain_id = ?1 AND sequence = ?2")
-            .map_err(|error| fault(&error))?;
-        for (sequence, hash, _) in segment.iter().take_while(|(sequence, ..)| *sequence < next) {
-            let same: Option<bool> = stored
-                .query_row(params![chain.as_str(), sequence], |row| {
-                    Ok(row.get_ref(0)?.as_blob().ok() == Some(hash.as_bytes().as_slice()))
-                })
-                .optional()
-                .map_err(|error| fault(&error))?;
-            match same {
-                Some(true) => {}
-                Some(false) => return Err(Refused::Outcome(SegmentOutcome::Conflict { sequence })),
-                None => return Err(lost(segment, sequence)),
+            .and_then(|mut select| {
+                select
+                    .query_row(params![chain.as_str(), sequence], |row| {
+                        Ok(row.get_ref(0)?.as_blob().ok() == Some(hash.as_bytes().as_slice()))
+                    })
+                    .optional()
+            });
+        match stored.map_err(|error| fault(&error))? {
+            Some(true) => {}
+            Some(false) => return Ok(SegmentOutcome::Conflict { sequence }),
+            None => {
+                let text = format!("{doing}: event {sequence} was stored and is gone: verify it");
+                let error = SinkError::new(SinkErrorKind::Corrupt, text);
+                return Ok(SegmentOutcome::Failed { error });
             }
         }
     }
     for (_, hash, record) in segment.iter().skip_while(|(sequence, ..)| *sequence < next) {
         insert(conn, insert_event, hash, record, &doing)?;
     }
-    Ok(())
+    Ok(SegmentOutcome::Accepted)
 }
 
-/// Whether the segment starts within what is stored or right after it.
-fn attach(segment: &Segment, head: Option<Head>) -> Result<(), Refused> {
+/// What is wrong with a segment that starts neither within what is stored nor right after it.
+fn detached(segment: &Segment, head: Option<Head>) -> Option<String> {
     let next = head.map_or(0, |head| head.sequence + 1);
     if segment.first() < next {
-        return Ok(());
+        return None;
     }
-    let reason = if segment.first() > next {
-        format!("it starts at {} and the next position is {next}", segment.first())
-    } else {
-        let expected = head.map_or(Hash::ZERO, |head| head.event_hash);
-        let linked = segment.records()[0].view().is_ok_and(|v| v.previous_event_hash == expected);
-        if linked {
-            return Ok(());
-        }
-        format!("event {next} is not linked to the event stored before it")
-    };
-    Err(rejected(segment, &reason))
-}
-
-fn rejected(segment: &Segment, reason: &str) -> Refused {
-    let text = format!("segment of chain {} does not attach: {reason}", segment.chain());
-    Fault::new(SinkErrorKind::Rejected, text).into()
-}
-
-fn lost(segment: &Segment, sequence: u64) -> Refused {
-    let text = format!("chain {} has lost its event {sequence}: verify it", segment.chain());
-    let error = Fault::new(SinkErrorKind::Corrupt, text).into();
-    Refused::Outcome(SegmentOutcome::Failed { error })
+    if segment.first() > next {
+        return Some(format!("it starts at {} and the next position is {next}", segment.first()));
+    }
+    let expected = head.map_or(Hash::ZERO, |head| head.event_hash);
+    let linked = segment.records()[0].view().is_ok_and(|v| v.previous_event_hash == expected);
+    (!linked).then(|| format!("event {next} is not linked to the event stored before it"))
 }
 
 fn head(conn: &Connection, chain: &ChainId) -> rusqlite::Result<Option<Head>> {
@@ -326,4 +311,55 @@ fn insert_external_ids(
         .execute(params![event_row, ordinal, &*id.key, &*id.value])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use agent_audit_core::conformance::chain;
+
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_means_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let tenant = TenantId::new("acme").unwrap();
+        let path = dir.path().join("acme.sqlite3");
+        let config = SqliteConfig::new(dir.path());
+        let database = Database::open(&path, &tenant, &config).unwrap();
+        let pragma = |name| -> i64 {
+            database.conn.pragma_query_value(None, name, |row| row.get(0)).unwrap()
+        };
+        assert_eq!(pragma("synchronous"), 2, "FULL: each commit syncs the log");
+        assert_eq!(pragma("foreign_keys"), 1);
+        assert_eq!(pragma("secure_delete"), 1);
+        assert_eq!(pragma("application_id"), 0x6161_7564);
+        assert_eq!(pragma("user_version"), 1);
+    }
+
+    /// The files as a killed process leaves them: commits in the log, none in the database.
+    #[test]
+    fn what_a_killed_process_left_is_synced_at_open() {
+        let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let tenant = TenantId::new("acme").unwrap();
+        let path = dir.path().join("acme.sqlite3");
+        let mut database = Database::open(&path, &tenant, &SqliteConfig::new(dir.path())).unwrap();
+        let segment = chain(&tenant, 3);
+        database.append(&[&segment]).unwrap();
+        let copied = copy.path().join("acme.sqlite3");
+        for suffix in ["", "-wal"] {
+            std::fs::copy(files::companion(&path, suffix), files::companion(&copied, suffix))
+                .unwrap();
+        }
+
+        let database = Database::open(&copied, &tenant, &SqliteConfig::new(copy.path())).unwrap();
+        let head = database.head(&segment.chain().chain_id).unwrap().unwrap();
+        assert_eq!(head.sequence, 2);
+        // The database alone has them now: the log was synced and copied.
+        let alone = dir.path().join("alone.sqlite3");
+        std::fs::copy(&copied, &alone).unwrap();
+        let conn = Connection::open(&alone).unwrap();
+        let count = "SELECT count(*) FROM events";
+        assert_eq!(conn.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap(), 3);
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use agent_audit_core::{
-    conformance::{Fault, Harness},
+    conformance::{Fault, Harness, lose_answers},
     record::Record,
     sink::{ChainRef, Sink},
 };
@@ -34,10 +34,10 @@ impl Harness for Files {
     }
 
     async fn faulty(&self, fault: Fault, chain: &ChainRef) -> Option<Arc<dyn Sink>> {
-        if fault != Fault::BeforeCommit {
-            return None;
-        }
         let sink = self.sink().await;
+        if fault == Fault::AfterCommit {
+            return Some(lose_answers(sink));
+        }
         let conn = super::raw(self.dir.path(), &chain.tenant_id);
         conn.execute_batch("BEGIN IMMEDIATE").unwrap();
         *self.lock.lock().unwrap() = Some(conn);
