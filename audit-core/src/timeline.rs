@@ -142,7 +142,7 @@ impl Timeline {
 ///
 /// A clock that goes back inside a chain does not change the order of the chain.
 pub(crate) fn chronological<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<usize> {
-    let mut chains: BTreeMap<(&TenantId, &str), Vec<(u64, usize, u64)>> = BTreeMap::new();
+    let mut chains = BTreeMap::<_, Vec<_>>::new();
     for (at, event) in events.into_iter().enumerate() {
         let chain = (&event.tenant_id, event.chain_id.as_str());
         let place = (event.sequence, at, event.timestamp_utc.as_nanos());
