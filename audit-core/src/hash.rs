@@ -81,10 +81,7 @@ impl Hash {
 
     /// Writes the 64 lower-case hexadecimal digits into `out`, without allocating.
     pub fn write_hex(&self, out: &mut [u8; 64]) {
-        for (pair, byte) in out.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 0x0f)];
-        }
+        const_hex::encode_to_slice(self.0, out).expect("64 digits have room in 64 bytes");
     }
 
     /// Hands the hexadecimal text to `use_text`, from the stack.
@@ -109,8 +106,6 @@ pub struct ParseHashError {
     found: String,
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
 impl FromStr for Hash {
     type Err = ParseHashError;
 
@@ -120,26 +115,14 @@ impl FromStr for Hash {
             .try_into()
             .map_err(|_| ParseHashError { found: format!("{} bytes", text.len()) })?;
         let mut bytes = [0; 32];
-        for (index, (byte, pair)) in bytes.iter_mut().zip(digits.chunks_exact(2)).enumerate() {
-            match (digit(pair[0]), digit(pair[1])) {
-                (Some(high), Some(low)) => *byte = high << 4 | low,
-                (high, _) => {
-                    let at = index * 2 + usize::from(high.is_some());
-                    return Err(ParseHashError {
-                        found: format!("byte {:#04x} at offset {at}", digits[at]),
-                    });
-                }
-            }
+        // The library takes capitals too, which are another spelling.
+        let capital = digits.iter().any(u8::is_ascii_uppercase);
+        if !capital && const_hex::decode_to_slice(digits, &mut bytes).is_ok() {
+            return Ok(Self(bytes));
         }
-        Ok(Self(bytes))
-    }
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
+        let at =
+            digits.iter().position(|b| !matches!(b, b'0'..=b'9' | b'a'..=b'f')).unwrap_or_default();
+        Err(ParseHashError { found: format!("byte {:#04x} at offset {at}", digits[at]) })
     }
 }
 

@@ -100,7 +100,7 @@ pub fn scan(bytes: &[u8]) -> Result<EventView<'_>, NotCanonical> {
     let mut scanner = Scanner { text, bytes, at: 0 };
     let mut fields = Fields::default();
     scanner.expect(b'{', "expected an object")?;
-    scanner.entries(0, |scanner, key| fields.take(scanner, key))?;
+    scanner.entries(0, ENVELOPE, |scanner, key| fields.take(scanner, key))?;
     if scanner.at != bytes.len() {
         return scanner.fail("expected the end");
     }
@@ -209,6 +209,31 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The keys of the envelope, in order.
+const ENVELOPE: &[&[u8]] = &[
+    b"agent_id",
+    b"chain_id",
+    b"content",
+    b"event_id",
+    b"event_type",
+    b"occurred_at",
+    b"parent_event_id",
+    b"payload",
+    b"previous_event_hash",
+    b"schema_version",
+    b"sequence",
+    b"session_id",
+    b"span_id",
+    b"subject_id",
+    b"tenant_id",
+    b"timestamp_utc",
+    b"trace_id",
+    b"writer_id",
+];
+
+/// The keys of a content reference, in order.
+const PART: &[&[u8]] = &[b"bytes", b"commitment", b"media_type", b"name"];
+
 struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
@@ -233,9 +258,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// The entries of an object whose opening brace has been read, up to its closing brace.
+    ///
+    /// `expected` are keys that are likely, in order: those need no look at each byte.
+    #[inline(always)]
     fn entries(
         &mut self,
         depth: usize,
+        expected: &[&'static [u8]],
         mut entry: impl FnMut(&mut Self, &'a [u8]) -> Result<(), NotCanonical>,
     ) -> Result<(), NotCanonical> {
         if depth >= MAX_DEPTH {
@@ -245,16 +274,14 @@ impl<'a> Scanner<'a> {
             self.at += 1;
             return Ok(());
         }
+        let mut expected = expected.iter();
         let mut previous: &[u8] = b"";
         loop {
             let start = self.at;
-            if self.peek() != Some(b'"') {
-                return self.fail("expected a key");
-            }
-            let key = self.string()?.as_bytes();
-            if !is_key(key) {
-                return Err(NotCanonical { at: start, what: "the key is outside its alphabet" });
-            }
+            let key = match self.expected(&mut expected) {
+                Some(key) => key,
+                None => self.key()?,
+            };
             if previous >= key {
                 return Err(NotCanonical { at: start, what: "the keys are not in order" });
             }
@@ -272,12 +299,40 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// The next key, where it is one of those expected; those before it are not there.
+    #[inline(always)]
+    fn expected(&mut self, expected: &mut std::slice::Iter<'_, &'static [u8]>) -> Option<&'a [u8]> {
+        let rest = self.bytes.get(self.at + 1..)?;
+        let found = expected.clone().position(|key| {
+            rest.len() > key.len() && rest[key.len()] == b'"' && rest.starts_with(key)
+        })?;
+        if self.bytes[self.at] != b'"' {
+            return None;
+        }
+        let key = expected.nth(found)?;
+        self.at += key.len() + 2;
+        Some(&rest[..key.len()])
+    }
+
+    /// A key of any kind.
+    fn key(&mut self) -> Result<&'a [u8], NotCanonical> {
+        let start = self.at;
+        if self.peek() != Some(b'"') {
+            return self.fail("expected a key");
+        }
+        let key = self.string()?.as_bytes();
+        if !is_key(key) {
+            return Err(NotCanonical { at: start, what: "the key is outside its alphabet" });
+        }
+        Ok(key)
+    }
+
     fn value(&mut self, depth: usize) -> Result<(), NotCanonical> {
         match self.peek() {
             Some(b'"') => self.string().map(drop),
             Some(b'{') => {
                 self.at += 1;
-                self.entries(depth, |scanner, _| scanner.value(depth + 1))
+                self.entries(depth, &[], |scanner, _| scanner.value(depth + 1))
             }
             Some(b'[') => self.array(depth, |scanner| scanner.value(depth + 1)),
             Some(b't') => self.literal(b"true"),
@@ -403,7 +458,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let (mut name, mut bytes, mut commitment) = (None, None, None);
         self.expect(b'{', "expected a content part")?;
-        self.entries(2, |scanner, key| {
+        self.entries(2, PART, |scanner, key| {
             match key {
                 b"name" => name = Some(scanner.string()?),
                 b"bytes" => bytes = Some(scanner.unsigned()?),
