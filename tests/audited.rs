@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -266,6 +267,27 @@ async fn a_future_dropped_at_any_await_is_recorded_as_cancelled() {
 }
 
 #[tokio::test]
+#[ignore = "an attempt dropped while its intent is being written has no outcome until the next open"]
+async fn wherever_it_is_dropped_there_is_no_act_without_intent_and_no_intent_without_outcome() {
+    for polls in 1..40 {
+        let fixture = Fixture::new();
+        let bank = Bank::default();
+        let mut call = Box::pin(fixture.run(refund(&bank, "4111", (7, "A"), 40)));
+        for _ in 0..polls {
+            if std::future::poll_fn(|task| Poll::Ready(call.as_mut().poll(task))).await.is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(call);
+        let report = fixture.log.close(Duration::from_secs(60)).await.unwrap();
+        assert!(report.is_complete());
+        fixture.sink.tools().unresolved().assert_none();
+        assert!(fixture.sink.tools().count() >= bank.paid(), "an act without an intent");
+    }
+}
+
+#[tokio::test]
 async fn a_future_that_is_never_polled_records_nothing() {
     let fixture = Fixture::new();
     let bank = Bank::default();
@@ -478,7 +500,7 @@ async fn async_trait_methods_are_recorded_when_they_run() {
 async fn blocking_functions_and_their_panics_are_recorded() {
     #[audited(tool)]
     fn halve(n: u32) -> Result<u32, Failed> {
-        assert!(n % 2 == 0, "odd");
+        assert!(n.is_multiple_of(2), "odd");
         Ok(n / 2)
     }
 
