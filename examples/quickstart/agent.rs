@@ -10,7 +10,7 @@ use std::{
 };
 
 use agent_audit::{
-    AuditContext, AuditError, AuditUnavailable, audited,
+    AuditContext, AuditError, audited,
     event::session::{SessionEnded, SessionOutcome, SessionStarted},
     openai_chat::ToolCallRequest,
     spawn, spawn_blocking,
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::{task::JoinError, time::timeout};
 
 use crate::{
+    explain,
     model::{Chat, Model, ModelError},
     review::review,
     tools::{Operation, Refund, Shop, ToolError, offered},
@@ -127,7 +128,9 @@ impl Agent {
     async fn call(self: Arc<Self>, request: ToolCallRequest) -> Result<Value, ToolError> {
         let shop = Arc::clone(&self.shop);
         Ok(match read(&request)? {
-            Call::ReadFile { name } => json!(shop.read_file(&name).await?),
+            Call::ReadFile { name } => {
+                json!(joined(spawn_blocking(move || shop.read_file(&name)).await)?)
+            }
             Call::QueryOrders { sql } => {
                 json!(joined(spawn_blocking(move || shop.query_orders(&sql)).await)?)
             }
@@ -153,18 +156,17 @@ impl Agent {
     /// A sub-agent with a session of its own, which names this call as its origin.
     #[audited(tool)]
     async fn delegate(self: Arc<Self>, task: String) -> Result<String, ToolError> {
-        let here = AuditContext::current().map_err(AuditUnavailable::from)?;
+        let here = AuditContext::current()?;
         let nth = self.delegated.fetch_add(1, Ordering::Relaxed) + 1;
         let session = format!("{}.courier-{nth}", here.session_id());
         let started = SessionStarted::new().with_purpose("find a parcel");
-        let child = here.sub_agent(session, "courier", started).await;
-        let child = child.map_err(AuditUnavailable::from)?;
+        let child = here.sub_agent(session, "courier", started).await?;
         let courier = Arc::new(self.courier());
         let answer = joined(child.run(|| spawn(courier.work(task))).await);
         let outcome =
             if answer.is_ok() { SessionOutcome::Completed } else { SessionOutcome::Failed };
-        child.end(SessionEnded::new(outcome)).await.map_err(AuditUnavailable::from)?;
-        answer.map_err(|error| ToolError::Delegate(error.to_string()))
+        child.end(SessionEnded::new(outcome)).await?;
+        answer.map_err(|error| ToolError::Delegate(explain(&error)))
     }
 }
 

@@ -38,6 +38,7 @@ use agent_audit::{
     },
     key::VerifyingKey,
     sqlite::SqliteSink,
+    timeline::visible,
     verify::{Report, Severity, Verdict},
 };
 
@@ -54,12 +55,14 @@ pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let told_by_the_log = |panic: &std::panic::PanicHookInfo<'_>| println!("  ! {panic}");
-    std::panic::set_hook(Box::new(told_by_the_log));
+    // One of the tools is going to panic, and that is part of the story.
+    std::panic::set_hook(Box::new(|panic| {
+        println!("  !       panic         {}", panic.payload_as_str().unwrap_or_default());
+    }));
     match story().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            eprintln!("\nthe quickstart failed: {fault}");
+            eprintln!("\nthe quickstart failed: {}", explain(&*fault));
             ExitCode::FAILURE
         }
     }
@@ -81,7 +84,7 @@ async fn story() -> Result<(), Fault> {
         serve(&log, &ACME, Agent::support(Arc::clone(&model), Arc::clone(&shops[0]))),
         serve(&log, &GLOBEX, Agent::support(Arc::clone(&model), Arc::clone(&shops[1]))),
     );
-    println!("\n  acme    {}\n  globex  {}", acme?, globex?);
+    println!("\n  acme    {}\n  globex  {}", visible(&acme?), visible(&globex?));
 
     heading("The log is closed");
     let key = log.verifying_key();
@@ -257,7 +260,13 @@ fn heading(text: &str) {
 /// What came of a tool call, as it happens.
 pub(crate) fn say(here: &AuditContext, tool: &str, result: &str) {
     let result: String = result.chars().take(80).collect();
-    println!("  {:<7} {tool:<13} {result}", here.tenant_id().as_str());
+    println!("  {:<7} {:<13} {}", here.tenant_id().as_str(), visible(tool), visible(&result));
+}
+
+/// What an error says, and what is behind it.
+pub(crate) fn explain(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Prints what holds, or ends the example.

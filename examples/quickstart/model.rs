@@ -10,7 +10,10 @@ use agent_audit::{
 };
 use serde_json::{Value, json};
 
-use crate::http::{ApiKey, Client};
+use crate::{
+    explain,
+    http::{ApiKey, Client},
+};
 
 /// Where a model is, and which.
 #[derive(Debug)]
@@ -24,7 +27,7 @@ pub(crate) struct Model {
 /// Why a model gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ModelError {
-    #[error("the model cannot be reached: {0}")]
+    #[error("the model cannot be reached")]
     Unreachable(#[from] std::io::Error),
     #[error(transparent)]
     Answer(#[from] InvalidResponse),
@@ -89,8 +92,9 @@ fn outcome(answer: &Result<ChatResponse, ModelError>) -> ModelOutcome {
             let (decided, parts) = answer.decided("");
             parts.into_iter().fold(ModelOutcome::decided(decided), ModelOutcome::with_part)
         }
-        Err(error) => ModelOutcome::failed(ModelStatus::Error)
-            .with_part(Part::text("error", error.to_string())),
+        Err(error) => {
+            ModelOutcome::failed(ModelStatus::Error).with_part(Part::text("error", explain(error)))
+        }
     }
 }
 

@@ -50,12 +50,12 @@ pub(crate) fn timeline(records: &[Record], session: &str) -> Result<String, Faul
             shown.push(record);
         }
     }
-    Ok(Timeline::new().with_content_limit(60).render_records(shown))
+    Ok(Timeline::new().with_content_limit(100).render_records(shown))
 }
 
 /// Verifies journal, store and checkpoints of a log against a key that we know from elsewhere.
 pub(crate) fn verify(log: &Path, key: &VerifyingKey) -> Result<Report, Fault> {
-    let mut options = VerifyOptions::default().with_trusted_keys([key.clone()]);
+    let mut options = VerifyOptions::default().with_trusted_keys([*key]);
     options.stores = SqliteStore::open_read_only(log.join("sqlite"))?.record_stores()?;
     Ok(verify_directory(log, options)?)
 }

@@ -19,7 +19,7 @@ pub(crate) type Approved = (Refund, Receipt);
 /// Asks whoever decides about a refund; `None` is a refusal.
 pub(crate) async fn review(refund: &Refund) -> Result<Option<Approved>, AuditUnavailable> {
     if refund.cents > LIMIT_CENTS {
-        refuse(refund)?;
+        let _refused = refuse(refund)?;
         return Ok(None);
     }
     ask_desk(refund).await.map(Some)
@@ -41,7 +41,7 @@ async fn ask_desk(refund: &Refund) -> Result<Approved, AuditUnavailable> {
         ReviewCall::new("refund").with_part(Part::new("proposal", "application/json", proposal));
     let mut review = AuditContext::current()?.attempt_review(call).await?;
     let question = format!("Pay {} cents back for order {}?", refund.cents, refund.order);
-    review.present("pat", "refund desk", Part::text("shown", question)).await?;
+    review.present("pat", "chat", Part::text("shown", question)).await?;
 
     let pat = Reviewer::new("pat", ReviewerKind::Human).with_role("refund desk");
     if refund.cents <= USUAL_CENTS {

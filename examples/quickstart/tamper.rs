@@ -59,12 +59,13 @@ pub(crate) fn forge_decision(log: &Path, tenant: &'static str) -> Result<Forged,
 /// whatever there is.
 pub(crate) fn forge_amount(log: &Path, tenant: &'static str) -> Result<Forged, Fault> {
     let database = open(log, tenant)?;
-    let (row, ordinal, sequence, mut bytes): (i64, i64, u64, Vec<u8>) = database.query_row(
-        "SELECT event_row, ordinal, sequence, bytes FROM content JOIN events USING (event_row)
+    let (row, ordinal, sequence, refund, mut bytes): (i64, i64, u64, bool, Vec<u8>) = database.query_row(
+        "SELECT event_row, ordinal, sequence, tool_name IS 'refund' AND name = 'input' AS refund, bytes
+         FROM content JOIN events USING (event_row)
          WHERE state = 'clear' AND length(bytes) > 0
-         ORDER BY tool_name IS 'refund' AND name = 'input' DESC LIMIT 1",
+         ORDER BY refund DESC LIMIT 1",
         [],
-        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
     )?;
     let first = bytes.iter().position(|byte| (b'1'..=b'8').contains(byte)).unwrap_or(0);
     bytes[first] += 1;
@@ -72,7 +73,11 @@ pub(crate) fn forge_amount(log: &Path, tenant: &'static str) -> Result<Forged, F
         "UPDATE content SET bytes = ?1 WHERE event_row = ?2 AND ordinal = ?3",
         params![bytes, row, ordinal],
     )?;
-    Ok(Forged { tenant, sequence, how: "an amount that a tool was given is now another one" })
+    let how = match refund {
+        true => "the amount of a refund is now another one",
+        false => "a piece of content is now another one",
+    };
+    Ok(Forged { tenant, sequence, how })
 }
 
 /// Opens a tenant's database without the triggers that refuse every change.

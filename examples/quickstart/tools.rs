@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use agent_audit::{AuditUnavailable, Receipt, audited};
+use agent_audit::{AuditError, AuditUnavailable, Receipt, audited};
 use rusqlite::{Connection, OpenFlags, params, types::ValueRef};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -51,12 +51,14 @@ pub(crate) enum ToolError {
     Call(String),
     /// Nothing happens unrecorded: without a log there is no tool call.
     #[error(transparent)]
-    Audit(#[from] AuditUnavailable),
+    Unrecorded(#[from] AuditUnavailable),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
 }
 
 impl Shop {
     #[audited(tool, effect = read_only)]
-    pub(crate) async fn read_file(&self, name: &str) -> Result<String, ToolError> {
+    pub(crate) fn read_file(&self, name: &str) -> Result<String, ToolError> {
         let fault = |error| ToolError::File { name: name.to_owned(), error };
         if name.contains(['/', '\\']) {
             return Err(fault(std::io::ErrorKind::InvalidFilename.into()));
@@ -69,7 +71,7 @@ impl Shop {
         let database =
             Connection::open_with_flags(&self.database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let mut statement = database.prepare(sql)?;
-        let columns: Vec<_> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Vec<_> = statement.column_names().map(str::to_owned).collect();
         let rows = statement.query_map([], |row| {
             let cell = |(at, name): (usize, &String)| Ok((name.clone(), to_json(row.get_ref(at)?)));
             columns.iter().enumerate().map(cell).collect::<rusqlite::Result<_>>().map(Value::Object)
