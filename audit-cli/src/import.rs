@@ -63,8 +63,7 @@ pub(crate) fn run(args: &ImportArgs, out: &mut Out) -> Result<(), Failure> {
     }
     for left in undelivered {
         out.line(format!(
-            "not everything is in the embedded store yet ({left:?}): it is safe in the journal, and \
-             delivered when the log is opened again"
+            "{left} yet: they are safe in the journal, and delivered when the log is opened again"
         ))?;
     }
     out.line(format!("\n  verify it    agent-audit verify {dir}"))?;
