@@ -115,7 +115,8 @@ impl Record {
     }
 }
 
-const VERSION: u8 = 1;
+/// The version of the binary form.
+pub(crate) const VERSION: u8 = 1;
 
 /// Writes the first half of a record.
 pub(crate) fn write_event(out: &mut Vec<u8>, event_bytes: &[u8]) {
@@ -123,6 +124,19 @@ pub(crate) fn write_event(out: &mut Vec<u8>, event_bytes: &[u8]) {
     out.push(VERSION);
     out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(event_bytes);
+}
+
+/// How many bytes [`write_parts`] will write, or a little more.
+#[cfg(feature = "writer")]
+pub(crate) fn parts_bytes(parts: &[PartBody]) -> usize {
+    let body = |part: &PartBody| match part {
+        PartBody::Clear { bytes, .. } => 41 + bytes.len(),
+        PartBody::Sealed(sealed) => {
+            13 + sealed.key_id.len() + sealed.nonce.len() + sealed.ciphertext.len()
+        }
+        PartBody::Absent { .. } => 26,
+    };
+    2 + parts.iter().map(body).sum::<usize>()
 }
 
 /// Writes the second half of a record.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::ser::{self, Impossible, Serialize};
 
-use super::{MAX_DEPTH, MAX_INTEGER, NUMBER, RESERVED, key::KeyText};
+use super::{MAX_DEPTH, MAX_INTEGER, NUMBER, RESERVED, key::KeyText, plain::plain_prefix};
 
 /// The canonical bytes of a value.
 ///
@@ -120,12 +120,11 @@ pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut from = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[from..at]);
-        from = at + 1;
+    loop {
+        let plain = plain_prefix(&bytes[from..]);
+        out.extend_from_slice(&bytes[from..from + plain]);
+        let Some(&byte) = bytes.get(from + plain) else { break };
+        from += plain + 1;
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -141,7 +140,6 @@ pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
             }
         }
     }
-    out.extend_from_slice(&bytes[from..]);
     out.push(b'"');
 }
 

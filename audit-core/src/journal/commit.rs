@@ -195,7 +195,9 @@ impl Committer {
             bytes[start..at].copy_from_slice(&record.encode(active.salt));
             at += length;
             let written_end = first + u64::from(count);
+            let end = active.offset + as_offset(at - start);
             write_all_at(active.file.as_ref(), &bytes[start..at], active.offset)
+                .and_then(|()| active.zero_ahead(end))
                 .and_then(|()| active.file.sync_data())
                 .map_err(|error| JournalError::io("write journal segment", &active.path, error))
                 .map_err(|error| (error, written_end))?;
@@ -282,6 +284,7 @@ impl Committer {
             offset: start,
             durable: start,
             capacity: spare.capacity,
+            zeroed: if spare.allocated { start } else { spare.capacity },
         });
         self.marked = true;
         self.ahead_failed = false;

@@ -17,6 +17,33 @@ pub(super) struct ActiveFile {
     /// End of the last batch that was synced.
     pub(super) durable: u64,
     pub(super) capacity: u64,
+    /// Blocks before this offset have been written, if only with zeros; the capacity where there
+    /// are no preallocated blocks.
+    pub(super) zeroed: u64,
+}
+
+/// How far ahead zeros are written over preallocated blocks.
+const ZERO_AHEAD: u64 = 1 << 20;
+
+impl ActiveFile {
+    /// Writes zeros behind `end` over preallocated blocks, so that the batches which come there
+    /// need not change the file's block map: their sync then writes the data and nothing else,
+    /// which halves its time. Preallocated blocks read as zeros before and after.
+    pub(super) fn zero_ahead(&mut self, end: u64) -> std::io::Result<()> {
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        if end <= self.zeroed {
+            return Ok(());
+        }
+        let until = (end + ZERO_AHEAD).min(self.capacity);
+        let mut at = end;
+        while at < until {
+            let zeros = &ZEROS[..as_length((until - at).min(as_offset(ZEROS.len())))];
+            write_all_at(self.file.as_ref(), zeros, at)?;
+            at += as_offset(zeros.len());
+        }
+        self.zeroed = until.max(end);
+        Ok(())
+    }
 }
 
 /// The preallocated file that becomes the next segment.

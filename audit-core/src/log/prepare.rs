@@ -3,7 +3,7 @@
 
 use crate::{
     canonical::{self, write_string},
-    content::{PartBody, invalid_part},
+    content::{ContentRef, Part, PartBody, invalid_part},
     error::AuditError,
     event::SCHEMA_VERSION,
     hash::{self, Hash},
@@ -69,10 +69,12 @@ impl Prepared {
         chain: &ChainId,
         writer: &WriterId,
     ) -> Result<Self, AuditError> {
-        let event_type = draft.payload.type_name().to_owned();
+        let Draft { payload, parts, event_id, parent_event_id, subject_id, trace, occurred_at } =
+            draft;
+        let event_type = payload.type_name();
         let invalid =
             |why: &dyn std::fmt::Display| AuditError::invalid(format!("{event_type}: {why}"));
-        let (references, bodies) = commit(&draft, &invalid)?;
+        let (references, bodies) = commit(parts, &invalid)?;
 
         let mut before = Vec::with_capacity(1024);
         before.resize(ENTRY_HEADER, 0);
@@ -85,33 +87,33 @@ impl Prepared {
             canonical::append(&references, &mut before).map_err(|error| invalid(&error))?;
         }
         before.extend_from_slice(b",\"event_id\":");
-        write_string(&mut before, draft.event_id.write_to(&mut [0; 36]));
+        write_string(&mut before, event_id.write_to(&mut [0; 36]));
         before.extend_from_slice(b",\"event_type\":");
-        write_string(&mut before, &event_type);
-        if let Some(at) = draft.occurred_at {
+        write_string(&mut before, event_type);
+        if let Some(at) = occurred_at {
             before.extend_from_slice(b",\"occurred_at\":");
             push_time(&mut before, at);
         }
-        if let Some(parent) = draft.parent_event_id.or(scope.parent) {
+        if let Some(parent) = parent_event_id.or(scope.parent) {
             before.extend_from_slice(b",\"parent_event_id\":");
             write_string(&mut before, parent.write_to(&mut [0; 36]));
         }
         before.extend_from_slice(b",\"payload\":");
         let payload_start = before.len();
-        canonical::append(&draft.payload, &mut before).map_err(|error| invalid(&error))?;
-        let payload = payload_start..before.len();
+        canonical::append(&payload, &mut before).map_err(|error| invalid(&error))?;
+        let payload_bytes = payload_start..before.len();
         before.extend_from_slice(b",\"previous_event_hash\":\"");
 
         let mut middle = Vec::with_capacity(256);
         middle.extend_from_slice(b",\"session_id\":");
         write_string(&mut middle, scope.session.as_str());
-        let draft_trace = draft.trace.as_ref().map(|(trace, span)| (trace, span.as_ref()));
-        let trace = draft_trace.or(scope.trace);
+        let own_trace = trace.as_ref().map(|(trace, span)| (trace, span.as_ref()));
+        let trace = own_trace.or(scope.trace);
         if let Some((_, Some(span))) = trace {
             middle.extend_from_slice(b",\"span_id\":");
             write_string(&mut middle, span.as_str());
         }
-        if let Some(subject) = draft.subject_id.as_ref().or(scope.subject) {
+        if let Some(subject) = subject_id.as_ref().or(scope.subject) {
             middle.extend_from_slice(b",\"subject_id\":");
             write_string(&mut middle, subject.as_str());
         }
@@ -128,9 +130,9 @@ impl Prepared {
         write_string(&mut after, writer.as_str());
         after.push(b'}');
 
-        let mut parts = Vec::new();
+        let mut parts = Vec::with_capacity(record::parts_bytes(&bodies));
         record::write_parts(&mut parts, &bodies);
-        let prepared = Self { event_id: draft.event_id, before, middle, after, parts, payload };
+        let prepared = Self { event_id, before, middle, after, parts, payload: payload_bytes };
         if prepared.event_bytes() > MAX_EVENT_BYTES {
             return Err(invalid(&format_args!(
                 "the event has {} bytes without its content, the limit is {MAX_EVENT_BYTES}: put \
@@ -181,27 +183,25 @@ impl Prepared {
 }
 
 fn commit(
-    draft: &Draft,
+    parts: Vec<Part>,
     invalid: &dyn Fn(&dyn std::fmt::Display) -> AuditError,
-) -> Result<(Vec<crate::content::ContentRef>, Vec<PartBody>), AuditError> {
-    if draft.parts.len() > usize::from(u16::MAX) {
-        return Err(invalid(&format_args!("{} content parts are too many", draft.parts.len())));
+) -> Result<(Vec<ContentRef>, Vec<PartBody>), AuditError> {
+    if parts.len() > usize::from(u16::MAX) {
+        return Err(invalid(&format_args!("{} content parts are too many", parts.len())));
     }
-    for (at, part) in draft.parts.iter().enumerate() {
+    for (at, part) in parts.iter().enumerate() {
         if let Some(wrong) = invalid_part(part) {
             let name: String = part.name().chars().take(64).collect();
             return Err(invalid(&format_args!("content part {at} ({name:?}) {wrong}")));
         }
-        if draft.parts[..at].iter().any(|earlier| earlier.name() == part.name()) {
+        if parts[..at].iter().any(|earlier| earlier.name() == part.name()) {
             return Err(invalid(&format_args!(
                 "two content parts are named {:?}: names are unique within an event",
                 part.name()
             )));
         }
     }
-    // Cloning the bytes is one copy that the record needs anyway: drafts are kept by callers that
-    // retry.
-    Ok(draft.parts.iter().cloned().map(crate::content::Part::commit).unzip())
+    Ok(parts.into_iter().map(Part::commit).unzip())
 }
 
 fn push_time(out: &mut Vec<u8>, at: Timestamp) {
