@@ -59,11 +59,14 @@ fn completed_dropped_and_panicked_attempts_have_their_outcome() {
     assert!(thread.join().is_err());
     log.close_blocking(DEADLINE).unwrap();
     let events = events(dir.path()).remove("acme").unwrap();
-    assert_eq!(outcomes(&events), [
-        (ok_id, ToolStatus::Ok),
-        (dropped_id, ToolStatus::Cancelled),
-        (panicked_id, ToolStatus::Panicked),
-    ]);
+    assert_eq!(
+        outcomes(&events),
+        [
+            (ok_id, ToolStatus::Ok),
+            (dropped_id, ToolStatus::Cancelled),
+            (panicked_id, ToolStatus::Panicked),
+        ]
+    );
     assert_intact(dir.path());
 }
 
@@ -112,10 +115,16 @@ fn attempts_of_a_dead_process_are_closed_as_unknown_once() {
     let [tool] = closing(tool_id)[..] else { panic!("one outcome") };
     assert_eq!(tool.session_id.as_str(), "s \"1\"");
     let Payload::ToolCompleted(completed) = &tool.payload else { panic!("{tool:?}") };
-    assert_eq!((completed.tool_name.as_str(), completed.call_id.as_ref().unwrap().as_str()), ("refund", "call_1"));
+    assert_eq!(
+        (completed.tool_name.as_str(), completed.call_id.as_ref().unwrap().as_str()),
+        ("refund", "call_1")
+    );
     let [model] = closing(model_id)[..] else { panic!("one outcome") };
     let Payload::ModelDecided(decided) = &model.payload else { panic!("{model:?}") };
-    assert_eq!((decided.requested_model.as_str(), &decided.status), ("gpt-4o", &ModelStatus::Unknown));
+    assert_eq!(
+        (decided.requested_model.as_str(), &decided.status),
+        ("gpt-4o", &ModelStatus::Unknown)
+    );
     let report = assert_intact(dir.path());
     assert!(report.findings.iter().all(|finding| finding.kind != FindingKind::UnresolvedAttempt));
 }
@@ -139,7 +148,8 @@ fn a_tool_finds_its_decision_by_call_id_first_and_by_scope_second() {
     let by_context = session.with_call(CallId::new("call_1").unwrap());
     let by_context = by_context.attempt_tool_blocking(ToolCall::new("context")).unwrap();
     let by_scope = session.attempt_tool_blocking(ToolCall::new("scope")).unwrap();
-    let explicit = session.attempt_tool_blocking(ToolCall::new("explicit").with_parent(first)).unwrap();
+    let explicit =
+        session.attempt_tool_blocking(ToolCall::new("explicit").with_parent(first)).unwrap();
     let nested = explicit.context().attempt_tool_blocking(ToolCall::new("nested")).unwrap();
     let expected = [
         (before.event_id(), None, None),
@@ -155,7 +165,12 @@ fn a_tool_finds_its_decision_by_call_id_first_and_by_scope_second() {
     for (id, parent, link) in expected {
         let event = events.iter().find(|event| event.event_id == id).unwrap();
         let Payload::ToolAttempted(attempted) = &event.payload else { panic!("{event:?}") };
-        assert_eq!((event.parent_event_id, &attempted.decision_link), (parent, &link), "{}", attempted.tool_name);
+        assert_eq!(
+            (event.parent_event_id, &attempted.decision_link),
+            (parent, &link),
+            "{}",
+            attempted.tool_name
+        );
     }
 }
 
@@ -201,7 +216,10 @@ async fn the_context_goes_where_it_is_taken_and_nowhere_else() {
         assert_eq!(tenant().unwrap(), "acme");
         tokio::task::yield_now().await;
         assert_eq!(tenant().unwrap(), "acme");
-        assert!(tokio::spawn(async move { tenant() }).await.unwrap().is_err(), "a bare task has none");
+        assert!(
+            tokio::spawn(async move { tenant() }).await.unwrap().is_err(),
+            "a bare task has none"
+        );
         assert_eq!(spawn(async move { tenant() }).await.unwrap().unwrap(), "acme");
         let taken = tokio::spawn(async move { tenant() }.in_current_audit());
         assert_eq!(taken.await.unwrap().unwrap(), "acme");

@@ -16,7 +16,10 @@ use crate::{
     log::{AuditLog, AuditLogBuilder, Clock, Draft},
     record::{Record, RecordView},
     timestamp::Timestamp,
-    verify::{Report, Verdict, directory::{VerifyOptions, verify_directory}},
+    verify::{
+        Report, Verdict,
+        directory::{VerifyOptions, verify_directory},
+    },
 };
 
 /// A note with content, as a caller would record it.

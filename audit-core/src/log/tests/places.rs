@@ -1,9 +1,6 @@
 //! Places in a chain: contiguous, linked, resumed, never forked.
 
-use std::{
-    collections::HashSet,
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use proptest::prelude::*;
 
@@ -53,7 +50,8 @@ fn a_log_dropped_without_close_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let log = AuditLog::open(dir.path()).unwrap();
     let session = log.session("acme", "s-1", "agent").unwrap();
-    let receipt = pollster::block_on(session.record_with(note("weak"), Durability::Buffered)).unwrap();
+    let receipt =
+        pollster::block_on(session.record_with(note("weak"), Durability::Buffered)).unwrap();
     drop((log, session));
     let events = events(dir.path()).remove("acme").unwrap();
     assert_eq!(events[1].event_id, receipt.event_id);
@@ -69,8 +67,7 @@ fn many_callers_of_many_tenants_never_fork_a_chain() {
     let receipts = runtime.block_on(async {
         let tasks: Vec<_> = (0..64)
             .map(|task| {
-                let session =
-                    log.session(&format!("tenant-{}", task % 5), "s-1", "agent").unwrap();
+                let session = log.session(&format!("tenant-{}", task % 5), "s-1", "agent").unwrap();
                 tokio::spawn(async move {
                     let mut receipts = Vec::new();
                     for at in 0..25 {
