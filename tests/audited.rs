@@ -267,7 +267,6 @@ async fn a_future_dropped_at_any_await_is_recorded_as_cancelled() {
 }
 
 #[tokio::test]
-#[ignore = "an attempt dropped while its intent is being written has no outcome until the next open"]
 async fn wherever_it_is_dropped_there_is_no_act_without_intent_and_no_intent_without_outcome() {
     for polls in 1..40 {
         let fixture = Fixture::new();

@@ -10,7 +10,9 @@ use crate::{
     content::Part,
     context::AuditContext,
     error::AuditError,
-    event::model::{ContextItem, ContextRole, ModelDecided, ModelRequested, ModelStatus, Parameters},
+    event::model::{
+        ContextItem, ContextRole, ModelDecided, ModelRequested, ModelStatus, Parameters,
+    },
     id::EventId,
     log::{Draft, Receipt},
 };
@@ -122,6 +124,12 @@ impl ModelOutcome {
         self.parts.push(part);
         self
     }
+
+    /// Adds content.
+    pub fn with_parts(mut self, parts: impl IntoIterator<Item = Part>) -> Self {
+        self.parts.extend(parts);
+        self
+    }
 }
 
 /// A model call that is going on. Dropped without [`complete`](Self::complete), it is recorded as
@@ -157,6 +165,9 @@ impl AuditContext {
     ///
     /// # Errors
     /// As [`record`](Self::record).
+    ///
+    /// # Cancel safety
+    /// As [`attempt_tool`](Self::attempt_tool).
     pub async fn attempt_model(&self, call: ModelCall) -> Result<ModelAttempt, AuditError> {
         let ModelCall { requested, parts, parent } = call;
         let (provider, model) = (requested.provider.clone(), requested.requested_model.clone());
@@ -166,8 +177,11 @@ impl AuditContext {
             None => self.parent(),
         };
         let started = Instant::now();
-        let receipt = self.record_with(draft, outcome::of_intent(self)).await?;
-        Ok(ModelAttempt { context: self.clone(), provider, model, receipt, started, done: false })
+        let intent = outcome::place_intent(self, draft).await?;
+        let (context, receipt) = (self.clone(), intent.receipt.clone());
+        let mut attempt = ModelAttempt { context, provider, model, receipt, started, done: false };
+        outcome::confirm_intent(self, intent, &mut attempt.done).await?;
+        Ok(attempt)
     }
 
     /// [`attempt_model`](Self::attempt_model), waiting on this thread.

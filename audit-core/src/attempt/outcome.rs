@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     context::AuditContext,
-    error::AuditError,
+    error::{AuditError, AuditErrorKind},
     log::{Draft, Durability, Enqueued, Receipt},
 };
 
@@ -77,17 +77,37 @@ pub(super) async fn record(context: &AuditContext, draft: Draft) -> Result<Recei
     context.log().core().confirm(enqueued, durability).await
 }
 
+/// Gives an intent its place. From here on its guard answers for it: it has an outcome, whatever
+/// happens to the caller.
+pub(super) async fn place_intent(
+    context: &AuditContext,
+    draft: Draft,
+) -> Result<Enqueued, AuditError> {
+    context.log().core().enqueue(&context.as_scope(), draft).await
+}
+
+/// Waits until an intent is as durable as an intent must be.
+///
+/// On failure the guard has no outcome to record if there is no intent on the disk either.
+pub(super) async fn confirm_intent(
+    context: &AuditContext,
+    intent: Enqueued,
+    done: &mut bool,
+) -> Result<(), AuditError> {
+    let durability = match context.log().core().durability {
+        Durability::Buffered => Durability::Journaled,
+        durability => durability,
+    };
+    let confirmed = context.log().core().confirm(intent, durability).await;
+    if let Err(error) = &confirmed {
+        *done = error.kind() != AuditErrorKind::Undelivered;
+    }
+    confirmed.map(drop)
+}
+
 /// Records an outcome for which nobody waits.
 pub(super) fn record_detached(context: &AuditContext, draft: Draft) {
     drop(Uninterrupted::new(context.clone(), draft));
-}
-
-/// The durability of an intent: never weaker than the disk.
-pub(super) fn of_intent(context: &AuditContext) -> Durability {
-    match context.log().core().durability {
-        Durability::Buffered => Durability::Journaled,
-        durability => durability,
-    }
 }
 
 /// Microseconds since a moment, by a monotonic clock.

@@ -74,7 +74,6 @@ impl ReviewCall {
 /// assert!(verdict.decision().allows());
 /// ```
 #[derive(Debug, Clone)]
-#[must_use = "a verdict is recorded by `complete`"]
 pub struct ReviewVerdict {
     decision: ReviewDecision,
     reviewer: Reviewer,
@@ -144,6 +143,9 @@ impl AuditContext {
     ///
     /// # Errors
     /// As [`record`](Self::record). The action must not be taken then.
+    ///
+    /// # Cancel safety
+    /// As [`attempt_tool`](Self::attempt_tool).
     pub async fn attempt_review(&self, call: ReviewCall) -> Result<ReviewAttempt, AuditError> {
         let ReviewCall { mut proposed, parts, parent } = call;
         if proposed.proposed_call_id.is_none() {
@@ -153,9 +155,13 @@ impl AuditContext {
         let (decision, _) = self.decision_for(parent.as_ref(), proposed.proposed_call_id.as_ref());
         let mut draft = Draft::new(proposed).with_parts(parts);
         draft.parent_event_id = decision;
-        let receipt = self.record_with(draft, outcome::of_intent(self)).await?;
+        let intent = outcome::place_intent(self, draft).await?;
+        let receipt = intent.receipt.clone();
         let context = self.with_parent(receipt.event_id);
-        Ok(ReviewAttempt { context, review_id, receipt, presented: None, done: false })
+        let mut attempt =
+            ReviewAttempt { context, review_id, receipt, presented: None, done: false };
+        outcome::confirm_intent(self, intent, &mut attempt.done).await?;
+        Ok(attempt)
     }
 
     /// [`attempt_review`](Self::attempt_review), waiting on this thread.

@@ -168,6 +168,10 @@ impl AuditContext {
     ///
     /// # Errors
     /// As [`record`](Self::record). The tool must not act then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves no intent without an outcome: either nothing is recorded, or the
+    /// call is recorded as cancelled.
     pub async fn attempt_tool(&self, call: ToolCall) -> Result<ToolAttempt, AuditError> {
         let ToolCall { mut attempted, parts, parent } = call;
         if attempted.call_id.is_none() {
@@ -176,15 +180,21 @@ impl AuditContext {
                 _ => self.call().cloned(),
             };
         }
+        if attempted.approval_event_id.is_none() {
+            attempted.approval_event_id = self.approval();
+        }
         let (decision, link) = self.decision_for(parent.as_ref(), attempted.call_id.as_ref());
         attempted.decision_link = link;
         let (name, call) = (attempted.tool_name.clone(), attempted.call_id.clone());
         let mut draft = Draft::new(attempted).with_parts(parts);
         draft.parent_event_id = decision;
         let started = Instant::now();
-        let receipt = self.record_with(draft, outcome::of_intent(self)).await?;
+        let intent = outcome::place_intent(self, draft).await?;
+        let receipt = intent.receipt.clone();
         let context = self.with_parent(receipt.event_id);
-        Ok(ToolAttempt { context, name, call, receipt, started, done: false })
+        let mut attempt = ToolAttempt { context, name, call, receipt, started, done: false };
+        outcome::confirm_intent(self, intent, &mut attempt.done).await?;
+        Ok(attempt)
     }
 
     /// [`attempt_tool`](Self::attempt_tool), waiting on this thread.
@@ -238,10 +248,9 @@ impl ToolAttempt {
 
     fn completed(&self, outcome: ToolOutcome) -> Draft {
         let ToolOutcome { status, error_code, parts, external_ids } = outcome;
-        let mut completed =
-            ToolCompleted::new(self.name.clone(), self.receipt.event_id, status)
-                .with_duration_us(micros_since(self.started))
-                .with_external_ids(external_ids);
+        let mut completed = ToolCompleted::new(self.name.clone(), self.receipt.event_id, status)
+            .with_duration_us(micros_since(self.started))
+            .with_external_ids(external_ids);
         completed.call_id = self.call.clone();
         completed.error_code = error_code;
         Draft::new(completed).with_parts(parts).with_parent(self.receipt.event_id)

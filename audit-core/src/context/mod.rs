@@ -60,6 +60,8 @@ pub struct AuditContext {
     decision: Arc<Mutex<Option<EventId>>>,
     /// The provider's id of the tool call that is being carried out.
     call: Option<CallId>,
+    /// The review that allows the tool call.
+    approval: Option<EventId>,
     subject: Option<SubjectId>,
     trace: Option<(TraceId, Option<SpanId>)>,
 }
@@ -127,6 +129,7 @@ impl AuditContext {
             parent: None,
             decision: Arc::default(),
             call: None,
+            approval: None,
             subject: None,
             trace: None,
         }
@@ -249,7 +252,13 @@ impl AuditContext {
     /// This place, under another event: what happens there names it as its parent.
     #[must_use]
     pub fn with_parent(&self, parent: EventId) -> Self {
-        Self { parent: Some(parent), decision: Arc::default(), call: None, ..self.clone() }
+        Self {
+            parent: Some(parent),
+            decision: Arc::default(),
+            call: None,
+            approval: None,
+            ..self.clone()
+        }
     }
 
     /// This place while a tool call that a model asked for is carried out: the next attempt finds
@@ -257,6 +266,13 @@ impl AuditContext {
     #[must_use]
     pub fn with_call(&self, call: CallId) -> Self {
         Self { call: Some(call), ..self.clone() }
+    }
+
+    /// This place while a tool call is carried out that a review allowed: the next attempt names
+    /// the `review.decided` event.
+    #[must_use]
+    pub fn with_approval(&self, decided: EventId) -> Self {
+        Self { approval: Some(decided), ..self.clone() }
     }
 
     /// This place with a token of the person whom the data is about.
@@ -315,6 +331,11 @@ impl AuditContext {
     /// The call id in force here.
     pub(crate) fn call(&self) -> Option<&CallId> {
         self.call.as_ref()
+    }
+
+    /// The review that allows the tool call being carried out here.
+    pub(crate) fn approval(&self) -> Option<EventId> {
+        self.approval
     }
 
     pub(crate) fn parent(&self) -> Option<EventId> {
