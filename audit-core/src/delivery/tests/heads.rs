@@ -64,9 +64,12 @@ fn a_head_far_into_the_backlog_is_found() {
 
 #[test]
 fn another_event_at_the_head_is_a_conflict() {
-    for (held, next) in [(1, "a"), (3, ""), (3, "a")] {
+    // With the cursor kept, it is the next event alone that shows it.
+    for (held, next, cursor) in [(1, "a", false), (3, "", false), (3, "a", false), (3, "a", true)] {
         let (mut world, sink) = delivered("aaab");
-        std::fs::remove_file(world.cursor_path()).unwrap();
+        if !cursor {
+            std::fs::remove_file(world.cursor_path()).unwrap();
+        }
         {
             let mut state = sink.lock();
             let chain = state.chains.get_mut("a").unwrap();
@@ -77,7 +80,7 @@ fn another_event_at_the_head_is_a_conflict() {
         world.write_all("b");
         let delivery = world.start(&[&sink]);
         wait(delivery.delivered(&chain("b"), 1)).unwrap();
-        wait(delivery.delivered(&chain("a"), 2)).unwrap_err();
+        wait(delivery.delivered(&chain("a"), 3)).unwrap_err();
         let sequence = u64::try_from(held).unwrap() - 1;
         assert_eq!(halted(&delivery), [("a".to_owned(), sequence, HaltReason::Conflict)]);
         assert_eq!(sink.len("a"), held, "nothing was added or overwritten");
@@ -160,4 +163,21 @@ fn a_head_that_cannot_be_read_delays_its_chain_alone() {
     sink.lock().headless.clear();
     assert_eq!(delivery.close(FOREVER), []);
     world.assert_complete(&sink);
+}
+
+#[test]
+fn a_journal_with_a_hole_halts_the_chain_behind_what_is_before_it() {
+    for heads in [true, false] {
+        let mut world = World::new();
+        let sink = if heads { Store::with_heads() } else { Store::new() };
+        world.write_all("aab");
+        world.heads.get_mut("a").unwrap().0 += 1;
+        world.write_all("ab");
+        let delivery = world.start(&[&sink]);
+        wait(delivery.delivered(&chain("b"), 1)).unwrap();
+        wait(delivery.delivered(&chain("a"), 1)).unwrap();
+        wait(delivery.delivered(&chain("a"), 3)).unwrap_err();
+        assert_eq!(halted(&delivery), [("a".to_owned(), 2, HaltReason::Corrupt)]);
+        assert_eq!((sink.len("a"), sink.lock().faults.len()), (2, 0));
+    }
 }
