@@ -1,53 +1,53 @@
-//! Reading a map key out of serde: text and nothing else.
+//! Taking text from serde, and nothing else: the keys of maps.
 
 use serde::ser::{self, Impossible, Serialize};
 
 use super::write::{CanonicalError, Reason};
 
-/// Map keys: text only.
-pub(super) struct KeyText;
+/// Hands text on, without a copy.
+pub(super) struct TextOnly<F>(pub(super) F);
 
 macro_rules! no_key {
     ($($method:ident: $type:ty),*) => {
-        $(fn $method(self, _: $type) -> Result<String, CanonicalError> {
+        $(fn $method(self, _: $type) -> Result<(), CanonicalError> {
             Err(CanonicalError::new(Reason::Key))
         })*
     };
 }
 
-impl ser::Serializer for KeyText {
-    type Ok = String;
+impl<F: FnOnce(&str) -> Result<(), CanonicalError>> ser::Serializer for TextOnly<F> {
+    type Ok = ();
     type Error = CanonicalError;
-    type SerializeSeq = Impossible<String, CanonicalError>;
-    type SerializeTuple = Impossible<String, CanonicalError>;
-    type SerializeTupleStruct = Impossible<String, CanonicalError>;
-    type SerializeTupleVariant = Impossible<String, CanonicalError>;
-    type SerializeMap = Impossible<String, CanonicalError>;
-    type SerializeStruct = Impossible<String, CanonicalError>;
-    type SerializeStructVariant = Impossible<String, CanonicalError>;
+    type SerializeSeq = Impossible<(), CanonicalError>;
+    type SerializeTuple = Impossible<(), CanonicalError>;
+    type SerializeTupleStruct = Impossible<(), CanonicalError>;
+    type SerializeTupleVariant = Impossible<(), CanonicalError>;
+    type SerializeMap = Impossible<(), CanonicalError>;
+    type SerializeStruct = Impossible<(), CanonicalError>;
+    type SerializeStructVariant = Impossible<(), CanonicalError>;
 
-    fn serialize_str(self, v: &str) -> Result<String, CanonicalError> {
-        Ok(v.to_owned())
+    fn serialize_str(self, v: &str) -> Result<(), CanonicalError> {
+        (self.0)(v)
     }
-    fn serialize_char(self, v: char) -> Result<String, CanonicalError> {
-        Ok(v.to_string())
+    fn serialize_char(self, v: char) -> Result<(), CanonicalError> {
+        (self.0)(v.encode_utf8(&mut [0; 4]))
     }
     fn serialize_unit_variant(
         self,
         _: &'static str,
         _: u32,
         variant: &'static str,
-    ) -> Result<String, CanonicalError> {
-        Ok(variant.to_owned())
+    ) -> Result<(), CanonicalError> {
+        (self.0)(variant)
     }
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<String, CanonicalError> {
+    ) -> Result<(), CanonicalError> {
         value.serialize(self)
     }
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<String, CanonicalError> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), CanonicalError> {
         value.serialize(self)
     }
     no_key!(
@@ -56,10 +56,10 @@ impl ser::Serializer for KeyText {
         serialize_u64: u64, serialize_f32: f32, serialize_f64: f64, serialize_bytes: &[u8],
         serialize_unit_struct: &'static str
     );
-    fn serialize_none(self) -> Result<String, CanonicalError> {
+    fn serialize_none(self) -> Result<(), CanonicalError> {
         Err(CanonicalError::new(Reason::Key))
     }
-    fn serialize_unit(self) -> Result<String, CanonicalError> {
+    fn serialize_unit(self) -> Result<(), CanonicalError> {
         Err(CanonicalError::new(Reason::Key))
     }
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -68,7 +68,7 @@ impl ser::Serializer for KeyText {
         _: u32,
         _: &'static str,
         _: &T,
-    ) -> Result<String, CanonicalError> {
+    ) -> Result<(), CanonicalError> {
         Err(CanonicalError::new(Reason::Key))
     }
     fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, CanonicalError> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::ser::{self, Impossible, Serialize};
 
-use super::{MAX_DEPTH, MAX_INTEGER, NUMBER, RESERVED, key::KeyText, plain::plain_prefix};
+use super::{MAX_DEPTH, MAX_INTEGER, NUMBER, RESERVED, key::TextOnly, plain::plain_prefix};
 
 /// The canonical bytes of a value.
 ///
@@ -460,8 +460,7 @@ impl ser::SerializeMap for Object<'_, '_> {
     type Ok = ();
     type Error = CanonicalError;
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), CanonicalError> {
-        let key = key.serialize(KeyText)?;
-        self.key(&key)
+        key.serialize(TextOnly(|key: &str| self.key(key)))
     }
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CanonicalError> {
         self.value(value)
@@ -484,16 +483,15 @@ impl ser::SerializeStruct for Struct<'_, '_> {
                 object.key(key)?;
                 object.value(value)
             }
-            Self::Number(writer) => {
-                let number = value.serialize(KeyText)?;
-                let digits = number.strip_prefix('-').unwrap_or(&number);
+            Self::Number(writer) => value.serialize(TextOnly(|number: &str| {
+                let digits = number.strip_prefix('-').unwrap_or(number);
                 let decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
                 if !decimal || number == "-0" {
                     return Err(CanonicalError::new(Reason::Float));
                 }
                 let magnitude = digits.parse().unwrap_or(u64::MAX);
                 writer.integer(magnitude, digits.len() < number.len())
-            }
+            })),
         }
     }
     fn end(self) -> Result<(), CanonicalError> {
