@@ -105,7 +105,12 @@ impl fmt::Display for AuditError {
 
 impl Error for AuditError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        let source = self.source.as_deref()?;
+        match source.downcast_ref::<JournalError>() {
+            // Its message is this one's, so that only what is under it is new.
+            Some(journal) => journal.source(),
+            None => Some(source as _),
+        }
     }
 }
 

@@ -313,7 +313,7 @@ pub(super) struct Decoded<'a> {
 
 impl<'a> Decoded<'a> {
     pub(super) fn read(index: u64, bytes: &'a [u8]) -> Result<Self, AuditError> {
-        let record = entry::read(bytes)?;
+        let record = entry::read(index, bytes)?;
         let view = canonical::scan(record.event_bytes).map_err(|error| {
             AuditError::damaged(format!("journal entry {index} does not hold an event"))
                 .with_source(error)

@@ -6,7 +6,10 @@
 //!
 //! Other kinds are reserved; a reader that meets one cannot tell what it means and says so.
 
-use crate::{error::AuditError, record::RecordView};
+use crate::{
+    error::{AuditError, AuditErrorKind},
+    record::RecordView,
+};
 
 /// The kind of an entry that holds a record.
 pub const RECORD: u8 = 1;
@@ -17,15 +20,25 @@ pub(crate) fn record_header(event_len: u32) -> [u8; 6] {
     [RECORD, crate::record::VERSION, a, b, c, d]
 }
 
-/// The record in an entry.
-pub(crate) fn read(entry: &[u8]) -> Result<RecordView<'_>, AuditError> {
+/// The record in the entry with this index.
+pub(crate) fn read(index: u64, entry: &[u8]) -> Result<RecordView<'_>, AuditError> {
     match entry.split_first() {
-        Some((&RECORD, record)) => {
-            RecordView::parse(record).map_err(|error| AuditError::damaged(error.to_string()))
-        }
-        Some((kind, _)) => Err(AuditError::damaged(format!(
-            "a journal entry of kind {kind} was written by a later version"
+        Some((&RECORD, record)) => RecordView::parse(record).map_err(|error| {
+            AuditError::damaged(format!(
+                "journal entry {index} does not hold a record: restore the log from a backup or a \
+                 sink"
+            ))
+            .with_source(error)
+        }),
+        Some((kind, _)) => Err(AuditError::new(
+            AuditErrorKind::UnknownVersion,
+            format!(
+                "journal entry {index} is of kind {kind}, which a later version wrote: use that \
+                 version or a later one"
+            ),
+        )),
+        None => Err(AuditError::damaged(format!(
+            "journal entry {index} is empty: restore the log from a backup or a sink"
         ))),
-        None => Err(AuditError::damaged("a journal entry is empty")),
     }
 }

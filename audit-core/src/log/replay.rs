@@ -40,7 +40,7 @@ pub(super) fn checked(
     while let Some(index) = reader.next(&mut entry)? {
         let damaged =
             |why: String| AuditError::damaged(format!("journal entry {index}: {why}: restore the log from a backup or a sink, or move the directory away to start new chains"));
-        let record = entry::read(&entry)?;
+        let record = entry::read(index, &entry)?;
         let view = canonical::scan(record.event_bytes).map_err(|e| damaged(e.to_string()))?;
         let event_hash = hash::leaf(record.event_bytes);
         let chain = chains.replay(&view, event_hash, index).map_err(damaged)?;

@@ -307,7 +307,7 @@ proptest! {
         let placed = prepared.place(Place { sequence, previous, at });
         prop_assert!(placed.head.len() + placed.parts.len() <= reserved);
         let entry = [&placed.head[..], &placed.parts].concat();
-        let record = super::super::entry::read(&entry).unwrap();
+        let record = super::super::entry::read(0, &entry).unwrap();
         let event = Event::from_slice(record.event_bytes).unwrap();
 
         prop_assert_eq!(event.event_id, event_id);
