@@ -65,6 +65,12 @@ impl ModelCall {
         self
     }
 
+    /// Says that a parameter was left out of the record on purpose.
+    pub fn with_omitted_input(mut self, name: impl Into<String>) -> Self {
+        self.requested.omitted_inputs.push(name.into());
+        self
+    }
+
     /// Says that the context holds only what was added since that earlier decision.
     pub fn with_context_after(mut self, decided: EventId) -> Self {
         self.requested.context_after = Some(decided);

@@ -110,6 +110,7 @@ pub(crate) fn payloads() -> Vec<(Payload, Vec<ContentRef>)> {
             .with_context_after(event_id(0x71))
             .with_provenance(Provenance::Imported)
             .with_context(context())
+            .with_omitted_inputs(["client"])
             .into(),
         &[&context_parts()[..], &[part("tools", JSON, 310, 0x12)]].concat(),
     );
@@ -181,6 +182,7 @@ pub(crate) fn payloads() -> Vec<(Payload, Vec<ContentRef>)> {
             .with_expires_at(at(3_600))
             .with_policy("refunds over 100 EUR")
             .with_provenance(Provenance::Imported)
+            .with_omitted_inputs(["card"])
             .into(),
         &[part("proposal", JSON, 44, 0x1a)],
     );

@@ -104,6 +104,8 @@ payload! {
         [lists]
         /// What the model saw, in order.
         context: ContextItem,
+        /// Parameters that the application left out of the record on purpose.
+        omitted_inputs: String,
     }
     /// `model.decided`: a model answered, failed or was cancelled.
     ///

@@ -100,6 +100,9 @@ payload! {
         policy: String,
         /// Set where the review was imported.
         provenance: Provenance,
+        [lists]
+        /// Parameters that the application left out of the record on purpose.
+        omitted_inputs: String,
     }
     /// `review.presented`: the proposal was shown to someone who can decide.
     ///

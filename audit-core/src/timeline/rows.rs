@@ -72,7 +72,9 @@ impl<'a> Row<'a> {
                 format!("{mark} session {outcome}{}", reason.unwrap_or_default())
             }
             Payload::ModelRequested(requested) => {
-                format!("model {} asked", visible(&requested.requested_model))
+                let mut text = format!("model {} asked", visible(&requested.requested_model));
+                append_omitted(&mut text, &requested.omitted_inputs);
+                text
             }
             Payload::ModelDecided(decided) => self.model_decided(decided),
             Payload::ToolAttempted(attempted) => self.tool_attempted(attempted),
@@ -87,6 +89,8 @@ impl<'a> Row<'a> {
                     let _ = write!(text, " · because {}", visible(policy));
                 }
                 self.append(&mut text, "  ", "proposal");
+                self.append_apart(&mut text, "proposal.");
+                append_omitted(&mut text, &proposed.omitted_inputs);
                 text
             }
             Payload::ReviewPresented(presented) => format!(
@@ -181,17 +185,19 @@ impl<'a> Row<'a> {
             let _ = write!(text, " · relies on {label}");
         }
         self.append(&mut text, "  ", "input");
+        self.append_apart(&mut text, "input.");
+        append_omitted(&mut text, &attempted.omitted_inputs);
+        text
+    }
+
+    /// The parameters that are parts of their own.
+    fn append_apart(&self, text: &mut String, prefix: &str) {
         for reference in &self.event.content {
-            if let Some(name) = reference.name.strip_prefix("input.") {
+            if let Some(name) = reference.name.strip_prefix(prefix) {
                 let _ = write!(text, "  {}=", visible(name));
-                self.append(&mut text, "", &reference.name);
+                self.append(text, "", &reference.name);
             }
         }
-        if !attempted.omitted_inputs.is_empty() {
-            let omitted = attempted.omitted_inputs.join(", ");
-            let _ = write!(text, "  (not recorded: {})", visible(&omitted));
-        }
-        text
     }
 
     fn tool_completed(&self, completed: &ToolCompleted) -> String {
@@ -470,6 +476,12 @@ fn usage(usage: &Usage) -> Option<String> {
     let shown: Vec<_> =
         counted.map(|(tokens, word)| format!("{} {word}", grouped(tokens))).collect();
     (!shown.is_empty()).then(|| format!("{} tokens", shown.join(" / ")))
+}
+
+fn append_omitted(text: &mut String, names: &[String]) {
+    if !names.is_empty() {
+        let _ = write!(text, "  (not recorded: {})", visible(&names.join(", ")));
+    }
 }
 
 fn chain_gap(gap: &ChainGap) -> String {

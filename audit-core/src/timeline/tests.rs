@@ -117,7 +117,9 @@ fn a_whole_story() {
         [Part::json("input", &serde_json::json!({"order": "A-1"})).unwrap()],
     );
     let proposed = scene.tell(
-        ReviewProposed::new("r-1", "refund").with_policy("refunds over 100 EUR"),
+        ReviewProposed::new("r-1", "refund")
+            .with_policy("refunds over 100 EUR")
+            .with_omitted_inputs(["desk"]),
         Some(decided),
         [Part::json("proposal", &serde_json::json!({"amount": 250})).unwrap()],
     );
@@ -160,7 +162,7 @@ fn a_whole_story() {
   07:52:57.123  #1   model gpt-4o (served by gpt-4o-2024-08-06) → call look_up (call_1), refund (call_2) · 1,412 in / 38 out tokens, 1.2 s
   07:52:58.123  #2   ├ tool look_up attempted · read-only  {"order":"A-1"}
   07:53:00.123  #4   │ └ ✓ ok in 39 ms · touched order A-1  {"name":"Mia"}
-  07:52:59.123  #3   ├ review of refund proposed (r-1) · because refunds over 100 EUR  {"amount":250}
+  07:52:59.123  #3   ├ review of refund proposed (r-1) · because refunds over 100 EUR  {"amount":250}  (not recorded: desk)
   07:53:01.123  #5   │ ├ presented to reviewer-7 in console
   07:53:02.123  #6   │ ├ ✓ approved by reviewer-7 (human, duty manager) after 41 s: "in policy"
   07:53:03.123  #7   │ └ applied: resumed
