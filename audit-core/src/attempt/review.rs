@@ -1,6 +1,6 @@
 //! Reviews: propose, present, decide.
 
-use std::time::Instant;
+use std::sync::Arc;
 
 use super::{
     Parent,
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     content::Part,
-    context::AuditContext,
+    context::{AuditContext, ReviewInHand},
     error::AuditError,
     event::review::{
         ReviewDecided, ReviewDecision, ReviewPresented, ReviewProposed, ReviewScope, Reviewer,
@@ -49,6 +49,12 @@ impl ReviewCall {
     /// Adds content: `proposal`.
     pub fn with_part(mut self, part: Part) -> Self {
         self.parts.push(part);
+        self
+    }
+
+    /// Says that a parameter was left out of the record on purpose.
+    pub fn with_omitted_input(mut self, name: impl Into<String>) -> Self {
+        self.proposed.omitted_inputs.push(name.into());
         self
     }
 
@@ -121,7 +127,7 @@ impl ReviewVerdict {
 /// let log = AuditLog::open(dir.path())?;
 /// let session = log.session("acme", "session-1", "support-agent")?;
 ///
-/// let mut review = session.attempt_review_blocking(ReviewCall::new("refund"))?;
+/// let review = session.attempt_review_blocking(ReviewCall::new("refund"))?;
 /// review.present_blocking("alice", "web", Part::text("shown", "Refund 40 EUR?"))?;
 /// let alice = Reviewer::new("alice", ReviewerKind::Human);
 /// let decided = review.complete_blocking(ReviewVerdict::new(ReviewDecision::Approve, alice))?;
@@ -132,9 +138,8 @@ impl ReviewVerdict {
 #[must_use = "dropping a review records that it was dismissed"]
 pub struct ReviewAttempt {
     context: AuditContext,
-    review_id: String,
+    review: Arc<ReviewInHand>,
     receipt: Receipt,
-    presented: Option<(EventId, Instant)>,
     done: bool,
 }
 
@@ -157,9 +162,9 @@ impl AuditContext {
         draft.parent_event_id = decision;
         let intent = outcome::place_intent(self, draft).await?;
         let receipt = intent.receipt.clone();
-        let context = self.with_parent(receipt.event_id);
-        let mut attempt =
-            ReviewAttempt { context, review_id, receipt, presented: None, done: false };
+        let review = Arc::new(ReviewInHand::new(review_id, receipt.event_id));
+        let context = self.with_review(Arc::clone(&review));
+        let mut attempt = ReviewAttempt { context, review, receipt, done: false };
         outcome::confirm_intent(self, intent, &mut attempt.done).await?;
         Ok(attempt)
     }
@@ -170,6 +175,63 @@ impl AuditContext {
     /// As [`attempt_review`](Self::attempt_review).
     pub fn attempt_review_blocking(&self, call: ReviewCall) -> Result<ReviewAttempt, AuditError> {
         pollster::block_on(self.attempt_review(call))
+    }
+
+    /// Records, inside a review, what was shown, to whom, and by which channel. The first
+    /// presentation counts for the time that the decision took.
+    ///
+    /// A review is going on in the body of an `#[audited(review)]` function and in
+    /// [`ReviewAttempt::context`], outside of the tool calls and reviews below it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use agent_audit_core::{attempt::ReviewCall, content::Part, context::AuditContext, log::AuditLog};
+    /// let log = AuditLog::open(dir.path())?;
+    /// let session = log.session("acme", "session-1", "support-agent")?;
+    /// let shown = Part::text("shown", "Refund 40 EUR?");
+    /// assert!(session.present_review_blocking("reviewer-7", "web", shown.clone()).is_err());
+    ///
+    /// let review = session.attempt_review_blocking(ReviewCall::new("refund"))?;
+    /// review.context().run(|| {
+    ///     AuditContext::current()?.present_review_blocking("reviewer-7", "web", shown)
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::error::AuditErrorKind::Invalid) where no review is going on; else as
+    /// [`record`](Self::record).
+    pub async fn present_review(
+        &self,
+        presented_to: impl Into<String>,
+        channel: impl Into<String>,
+        shown: Part,
+    ) -> Result<Receipt, AuditError> {
+        let Some(review) = self.review() else {
+            return Err(AuditError::invalid(
+                "no review is going on here, so nothing can be presented: call this in the body \
+                 of an `#[audited(review)]` function, or in the context of a review attempt",
+            ));
+        };
+        let presented = ReviewPresented::new(review.review_id.clone(), presented_to, channel)
+            .with_proposed_event_id(review.proposed_event_id);
+        let draft = Draft::new(presented).with_part(shown).with_parent(review.proposed_event_id);
+        let receipt = self.record(draft).await?;
+        review.note_presented(receipt.event_id);
+        Ok(receipt)
+    }
+
+    /// [`present_review`](Self::present_review), waiting on this thread.
+    ///
+    /// # Errors
+    /// As [`present_review`](Self::present_review).
+    pub fn present_review_blocking(
+        &self,
+        presented_to: impl Into<String>,
+        channel: impl Into<String>,
+        shown: Part,
+    ) -> Result<Receipt, AuditError> {
+        pollster::block_on(self.present_review(presented_to, channel, shown))
     }
 }
 
@@ -183,7 +245,7 @@ impl ReviewAttempt {
     /// The id that all events of this review share.
     #[must_use]
     pub fn review_id(&self) -> &str {
-        &self.review_id
+        &self.review.review_id
     }
 
     /// The place inside the review: what happens there names the proposal as its parent.
@@ -198,17 +260,12 @@ impl ReviewAttempt {
     /// # Errors
     /// As [`AuditContext::record`].
     pub async fn present(
-        &mut self,
+        &self,
         presented_to: impl Into<String>,
         channel: impl Into<String>,
         shown: Part,
     ) -> Result<Receipt, AuditError> {
-        let presented = ReviewPresented::new(self.review_id.clone(), presented_to, channel)
-            .with_proposed_event_id(self.receipt.event_id);
-        let draft = Draft::new(presented).with_part(shown).with_parent(self.receipt.event_id);
-        let receipt = self.context.record(draft).await?;
-        self.presented.get_or_insert((receipt.event_id, Instant::now()));
-        Ok(receipt)
+        self.context.present_review(presented_to, channel, shown).await
     }
 
     /// [`present`](Self::present), waiting on this thread.
@@ -216,7 +273,7 @@ impl ReviewAttempt {
     /// # Errors
     /// As [`present`](Self::present).
     pub fn present_blocking(
-        &mut self,
+        &self,
         presented_to: impl Into<String>,
         channel: impl Into<String>,
         shown: Part,
@@ -247,10 +304,10 @@ impl ReviewAttempt {
 
     fn decided(&self, verdict: ReviewVerdict) -> Draft {
         let ReviewVerdict { decision, reviewer, scope, parts } = verdict;
-        let mut decided = ReviewDecided::new(self.review_id.clone(), decision, reviewer)
+        let mut decided = ReviewDecided::new(self.review.review_id.clone(), decision, reviewer)
             .with_proposed_event_id(self.receipt.event_id);
         decided.scope = scope;
-        if let Some((presented, at)) = self.presented {
+        if let Some((presented, at)) = self.review.presented() {
             decided.presented_event_id = Some(presented);
             decided.decided_after_us = Some(micros_since(at));
         }

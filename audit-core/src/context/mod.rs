@@ -15,7 +15,8 @@ mod otel;
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Instant,
 };
 
 pub use ambient::{InCurrentAudit, spawn, spawn_blocking};
@@ -62,6 +63,8 @@ pub struct AuditContext {
     call: Option<CallId>,
     /// The review that allows the tool call.
     approval: Option<EventId>,
+    /// The review that is going on here.
+    review: Option<Arc<ReviewInHand>>,
     subject: Option<SubjectId>,
     trace: Option<(TraceId, Option<SpanId>)>,
 }
@@ -72,6 +75,30 @@ struct Session {
     id: SessionId,
     agent: AgentId,
     links: Links,
+}
+
+/// A review between its proposal and its decision.
+#[derive(Debug)]
+pub(crate) struct ReviewInHand {
+    pub(crate) review_id: String,
+    pub(crate) proposed_event_id: EventId,
+    /// The first presentation, and when it was recorded.
+    presented: OnceLock<(EventId, Instant)>,
+}
+
+impl ReviewInHand {
+    pub(crate) fn new(review_id: String, proposed_event_id: EventId) -> Self {
+        Self { review_id, proposed_event_id, presented: OnceLock::new() }
+    }
+
+    /// Remembers a presentation; the first one counts.
+    pub(crate) fn note_presented(&self, event_id: EventId) {
+        let _ = self.presented.get_or_init(|| (event_id, Instant::now()));
+    }
+
+    pub(crate) fn presented(&self) -> Option<(EventId, Instant)> {
+        self.presented.get().copied()
+    }
 }
 
 /// What an action follows from.
@@ -130,6 +157,7 @@ impl AuditContext {
             decision: Arc::default(),
             call: None,
             approval: None,
+            review: None,
             subject: None,
             trace: None,
         }
@@ -257,6 +285,7 @@ impl AuditContext {
             decision: Arc::default(),
             call: None,
             approval: None,
+            review: None,
             ..self.clone()
         }
     }
@@ -336,6 +365,16 @@ impl AuditContext {
     /// The review that allows the tool call being carried out here.
     pub(crate) fn approval(&self) -> Option<EventId> {
         self.approval
+    }
+
+    /// This place, inside a review that was proposed.
+    pub(crate) fn with_review(&self, review: Arc<ReviewInHand>) -> Self {
+        Self { review: Some(review.clone()), ..self.with_parent(review.proposed_event_id) }
+    }
+
+    /// The review that is going on here.
+    pub(crate) fn review(&self) -> Option<&Arc<ReviewInHand>> {
+        self.review.as_ref()
     }
 
     pub(crate) fn parent(&self) -> Option<EventId> {

@@ -180,7 +180,7 @@ fn a_review_says_how_long_it_was_looked_at_only_if_it_was_shown() {
     let log = AuditLog::open(dir.path()).unwrap();
     let session = log.session("acme", "s-1", "agent").unwrap();
     let alice = || Reviewer::new("alice", ReviewerKind::Human);
-    let mut shown = session.attempt_review_blocking(ReviewCall::new("refund")).unwrap();
+    let shown = session.attempt_review_blocking(ReviewCall::new("refund")).unwrap();
     let page = crate::content::Part::text("shown", "Refund?");
     shown.present_blocking("alice", "web", page).unwrap();
     shown.complete_blocking(ReviewVerdict::new(ReviewDecision::Approve, alice())).unwrap();
