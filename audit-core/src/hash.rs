@@ -47,6 +47,25 @@ pub fn leaf(bytes: &[u8]) -> Hash {
     Hash(hasher.finalize().into())
 }
 
+/// Hashes the bytes of one event piece by piece, to the same value as [`leaf`].
+#[cfg(feature = "writer")]
+pub(crate) struct LeafHasher(Sha256);
+
+#[cfg(feature = "writer")]
+impl LeafHasher {
+    pub(crate) fn new() -> Self {
+        Self(Sha256::new_with_prefix([0x00]))
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> Hash {
+        Hash(self.0.finalize().into())
+    }
+}
+
 /// Hashes two subtrees into their parent: SHA-256(0x01 ‖ left ‖ right), the node hash of RFC 6962.
 ///
 /// ```

@@ -39,6 +39,10 @@ pub(crate) fn bench(criterion: &mut Criterion, meter: &mut Meter) {
                     meter.measure(&ours, events, || record(&runtime, &session, &pieces, callers, events))
                 });
             });
+            let stats = log.journal_stats();
+            #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+            let batch = stats.next_index as f64 / stats.batches.max(1) as f64;
+            println!("record/{size}/{callers}: {batch:.1} events for one fdatasync");
             drop((log, session, dir));
 
             let tracing = name("tracing");

@@ -38,7 +38,7 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CanonicalErro
 /// ```
 pub fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
     let before = out.len();
-    let mut writer = Writer { out, entries: Vec::new(), depth: 0 };
+    let mut writer = Writer { out, entries: Vec::with_capacity(16), depth: 0 };
     value.serialize(&mut writer).inspect_err(|_| out.truncate(before))
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde::{Deserialize, Serialize};
@@ -25,14 +28,16 @@ pub(crate) struct Chain {
     state: Mutex<ChainState>,
     /// What could not be written since the last event.
     gap: Mutex<GapState>,
+    /// Whether there is a gap to tell, so that recording needs no second lock to know.
+    has_gap: AtomicBool,
 }
 
 /// Events that were refused, until a `chain.gap` that tells of them is durable.
 #[derive(Debug, Default)]
-pub(crate) struct GapState {
-    pub(crate) open: Option<Gap>,
+struct GapState {
+    open: Option<Gap>,
     /// The journal entry of a `chain.gap` on its way to the disk, and what it tells.
-    pub(crate) written: Option<(u64, Gap)>,
+    written: Option<(u64, Gap)>,
 }
 
 /// How much was refused, when and why.
@@ -52,7 +57,7 @@ impl Gap {
 }
 
 impl GapState {
-    pub(crate) fn add(&mut self, more: Gap) {
+    fn add(&mut self, more: Gap) {
         self.open = Some(match self.open.take() {
             None => more,
             Some(gap) => Gap {
@@ -80,12 +85,38 @@ impl GapState {
 
 impl Chain {
     pub(crate) fn new(id: ChainRef, state: ChainState) -> Self {
-        Self { id, state: Mutex::new(state), gap: Mutex::new(GapState::default()) }
+        Self {
+            id,
+            state: Mutex::new(state),
+            gap: Mutex::new(GapState::default()),
+            has_gap: AtomicBool::new(false),
+        }
     }
 
-    /// Taken after the state where both are needed.
-    pub(crate) fn gap(&self) -> MutexGuard<'_, GapState> {
-        self.gap.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether there is a gap to tell.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.has_gap.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn add_gap(&self, gap: Gap) {
+        self.with_gap(|state| state.add(gap));
+    }
+
+    pub(crate) fn take_gap(&self) -> Option<Gap> {
+        self.with_gap(|state| state.open.take())
+    }
+
+    /// Remembers what a `chain.gap` tells until it is durable.
+    pub(crate) fn gap_written(&self, entry: u64, told: Gap) {
+        self.with_gap(|state| state.written = Some((entry, told)));
+    }
+
+    /// The state's lock is taken before this one where both are needed.
+    fn with_gap<R>(&self, change: impl FnOnce(&mut GapState) -> R) -> R {
+        let mut state = self.gap.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = change(&mut state);
+        self.has_gap.store(state.open.is_some(), Ordering::Release);
+        answer
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, ChainState> {
@@ -174,7 +205,11 @@ impl ChainState {
             return Err(format!("holds event {} where {} follows", view.sequence, self.next()));
         }
         if view.previous_event_hash != self.head {
-            return Err(format!("is broken between events {} and {}", view.sequence.saturating_sub(1), view.sequence));
+            return Err(format!(
+                "is broken between events {} and {}",
+                view.sequence.saturating_sub(1),
+                view.sequence
+            ));
         }
         let at: Timestamp = view
             .timestamp_utc
@@ -206,12 +241,15 @@ impl ChainState {
         let unescaped = |text: &str| {
             serde_json::from_str(&format!("\"{text}\"")).unwrap_or_else(|_| text.to_owned())
         };
-        self.open.insert(id, OpenAttempt {
-            session: unescaped(view.session_id),
-            agent: unescaped(view.agent_id),
-            kind,
-            payload: text(view.payload),
-        });
+        self.open.insert(
+            id,
+            OpenAttempt {
+                session: unescaped(view.session_id),
+                agent: unescaped(view.agent_id),
+                kind,
+                payload: text(view.payload),
+            },
+        );
     }
 }
 
@@ -253,12 +291,12 @@ impl Chains {
                 Some(durable) => durable.lock().clone(),
                 None => ChainState::empty(),
             };
-            let mut gap = chain.gap();
+            let told_again = chain.with_gap(|gap| gap.take_back(next_entry));
             let own = u64::from(state.announced_at.is_some_and(|at| at >= next_entry))
-                + u64::from(gap.take_back(next_entry));
+                + u64::from(told_again);
             let lost = state.next().saturating_sub(back.next()).saturating_sub(own);
             if lost > 0 {
-                gap.add(Gap::of(GapReason::JournalFailed, lost, now));
+                chain.add_gap(Gap::of(GapReason::JournalFailed, lost, now));
             }
             *state = ChainState { checkpointed: state.checkpointed, ..back };
         }
@@ -283,7 +321,10 @@ impl Chains {
                 chain.id.tenant_id, chain.id.chain_id
             ));
         }
-        chain.lock().replay(view, event_hash, entry).map_err(|why| format!("chain {} {why}", chain.id))?;
+        chain
+            .lock()
+            .replay(view, event_hash, entry)
+            .map_err(|why| format!("chain {} {why}", chain.id))?;
         Ok(chain)
     }
 }

@@ -97,9 +97,10 @@ impl CheckpointFile {
         let mut lines = Vec::new();
         for mark in marks {
             let origin = chain_origin(mark.chain.chain_id.as_str());
-            let signed = Checkpoint::new(origin, mark.size, mark.root).sign(key).map_err(|error| {
-                AuditError::damaged("cannot sign a checkpoint").with_source(error)
-            })?;
+            let signed =
+                Checkpoint::new(origin, mark.size, mark.root).sign(key).map_err(|error| {
+                    AuditError::damaged("cannot sign a checkpoint").with_source(error)
+                })?;
             let line = Line {
                 chain_id: mark.chain.chain_id.clone(),
                 note: signed.to_string(),

@@ -57,7 +57,9 @@ impl AuditLog {
         std::thread::Builder::new()
             .name("audit-close".to_owned())
             .spawn(move || drop(done.send(log.close_blocking(deadline))))
-            .map_err(|error| AuditError::io("start a thread for", self.core().layout.root(), error))?;
+            .map_err(|error| {
+                AuditError::io("start a thread for", self.core().layout.root(), error)
+            })?;
         closed.await.map_err(|_| AuditError::closed())?
     }
 

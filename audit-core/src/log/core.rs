@@ -73,6 +73,8 @@ enum Track {
         /// Whether it is the first event of the chain.
         opens: bool,
     },
+    /// A `chain.gap`.
+    Gap,
     End,
 }
 
@@ -109,14 +111,14 @@ impl Core {
         let track = Track::of(&draft);
         let mut prepared = Prepared::new(draft, scope, &chain.id.chain_id, &self.writer_id)?;
         loop {
-            while let Some(preamble) = self.preamble(&chain) {
-                self.write_preamble(&chain, preamble).await?;
-            }
             let permit = self.admit(&chain, prepared.entry_bytes()).await?;
             match self.place(&chain, prepared, permit, &track, scope) {
                 Ok(enqueued) => return Ok(enqueued),
                 Err(NotPlaced::Failed(error)) => return Err(self.lost(&chain, error)),
                 Err(NotPlaced::PreambleFirst(back)) => prepared = *back,
+            }
+            while let Some(preamble) = self.preamble(&chain) {
+                self.write_preamble(&chain, preamble).await?;
             }
         }
     }
@@ -164,7 +166,8 @@ impl Core {
         let announced = state.announced_at.is_some_and(|at| at >= self.first_entry);
         let in_turn = match track {
             Track::Lifecycle { opens } => !announced && *opens == (state.next() == 0),
-            _ => announced,
+            Track::Gap => announced,
+            _ => announced && !chain.has_gap(),
         };
         if !in_turn {
             return Err(NotPlaced::PreambleFirst(Box::new(prepared)));
@@ -203,12 +206,8 @@ impl Core {
         if due {
             self.ask(|wake| wake.checkpoint = true);
         }
-        let receipt = Receipt {
-            event_id,
-            chain: chain.id.clone(),
-            sequence,
-            event_hash: placed.event_hash,
-        };
+        let receipt =
+            Receipt { event_id, chain: chain.id.clone(), sequence, event_hash: placed.event_hash };
         Ok(Enqueued { receipt, ticket })
     }
 
@@ -237,7 +236,7 @@ impl Core {
             return Some(Preamble { payload, opens: Some(state.next() == 0), gap: None });
         }
         drop(state);
-        let gap = chain.gap().open.take()?;
+        let gap = chain.take_gap()?;
         let payload = ChainGap::new(gap.reason.clone(), gap.lost)
             .with_first_at(gap.first_at)
             .with_last_at(gap.last_at);
@@ -262,12 +261,12 @@ impl Core {
         let permit = self.admit(chain, prepared.entry_bytes()).await?;
         let track = match preamble.opens {
             Some(opens) => Track::Lifecycle { opens },
-            None => Track::Nothing,
+            None => Track::Gap,
         };
         match self.place(chain, prepared, permit, &track, &scope) {
             Ok(enqueued) => {
                 if let Some(told) = gap.gap.take() {
-                    chain.gap().written = Some((enqueued.ticket.index(), told));
+                    chain.gap_written(enqueued.ticket.index(), told);
                 }
                 Ok(())
             }
@@ -288,7 +287,7 @@ impl Core {
                 AuditErrorKind::Full => GapReason::JournalFull,
                 _ => GapReason::JournalFailed,
             };
-            chain.gap().add(Gap::of(reason, 1, self.clock.now()));
+            chain.add_gap(Gap::of(reason, 1, self.clock.now()));
         }
         error
     }
@@ -296,7 +295,7 @@ impl Core {
     /// Counts an action that went ahead although its record could not be written.
     pub(crate) fn note_unrecorded(&self, tenant: &TenantId) {
         let gap = Gap::of(GapReason::JournalFailed, 0, self.clock.now());
-        self.chain(tenant).gap().add(Gap { unrecorded_actions: 1, ..gap });
+        self.chain(tenant).add_gap(Gap { unrecorded_actions: 1, ..gap });
     }
 
     /// Puts a failed journal in order and takes the chains back to what is durable.
@@ -342,7 +341,7 @@ struct GapGuard<'a> {
 impl Drop for GapGuard<'_> {
     fn drop(&mut self) {
         if let Some(gap) = self.gap.take() {
-            self.chain.gap().add(gap);
+            self.chain.add_gap(gap);
         }
     }
 }
@@ -368,11 +367,7 @@ impl Track {
 }
 
 impl<'a> Scope<'a> {
-    pub(crate) fn system(
-        tenant: &'a TenantId,
-        session: &'a SessionId,
-        agent: &'a AgentId,
-    ) -> Self {
+    pub(crate) fn system(tenant: &'a TenantId, session: &'a SessionId, agent: &'a AgentId) -> Self {
         Self { tenant, session, agent, parent: None, subject: None, trace: None }
     }
 }

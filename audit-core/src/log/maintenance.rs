@@ -52,10 +52,8 @@ impl Maintenance {
     }
 
     fn tick(&mut self) {
-        let worked = self
-            .checkpoint(false)
-            .and_then(|()| self.snapshot_if_due())
-            .and_then(|()| self.trim());
+        let worked =
+            self.checkpoint(false).and_then(|()| self.snapshot_if_due()).and_then(|()| self.trim());
         if let Err(error) = worked {
             tracing::warn!(%error, "maintenance of the audit log failed; it is tried again");
         }

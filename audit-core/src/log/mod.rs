@@ -67,7 +67,7 @@ use crate::{
         tool::{ToolCompleted, ToolStatus},
     },
     id::{AgentId, EventId, InvalidId, SessionId, TenantId, WriterId},
-    journal::Journal,
+    journal::{Journal, JournalStats},
     key::{SigningKey, VerifyingKey},
 };
 
@@ -119,7 +119,12 @@ impl AuditLog {
     /// # Errors
     /// [`Invalid`](crate::error::AuditErrorKind::Invalid) where a name breaks its rules; there is
     /// no default tenant.
-    pub fn session<T, S, A>(&self, tenant: T, session: S, agent: A) -> Result<AuditContext, AuditError>
+    pub fn session<T, S, A>(
+        &self,
+        tenant: T,
+        session: S,
+        agent: A,
+    ) -> Result<AuditContext, AuditError>
     where
         T: TryInto<TenantId, Error: Into<InvalidName>>,
         S: TryInto<SessionId, Error: Into<InvalidName>>,
@@ -141,6 +146,12 @@ impl AuditLog {
     #[must_use]
     pub fn health(&self) -> Vec<SinkHealth> {
         self.core().delivery.health()
+    }
+
+    /// Counters of the journal: how much is on its way to the disk, and how much it holds.
+    #[must_use]
+    pub fn journal_stats(&self) -> JournalStats {
+        self.core().journal.stats()
     }
 
     /// The identity of this log directory.
@@ -173,7 +184,9 @@ impl AuditLog {
         let chains = replay::checked(&layout, &journal, recovered, &latest)?;
         if let Some(torn) = recovered.torn {
             tracing::warn!(
-                segment = torn.segment, offset = torn.offset, bytes = torn.bytes,
+                segment = torn.segment,
+                offset = torn.offset,
+                bytes = torn.bytes,
                 "cut a torn write that was never acknowledged"
             );
         }
@@ -236,8 +249,8 @@ impl AuditLog {
 
 /// The outcome of an attempt whose process died.
 fn unknown_outcome(id: EventId, attempt: &OpenAttempt) -> Payload {
-    let intent: Value =
-        serde_json::from_str(&attempt.payload).unwrap_or_else(|_| Value::Object(Default::default()));
+    let intent: Value = serde_json::from_str(&attempt.payload)
+        .unwrap_or_else(|_| Value::Object(Default::default()));
     let text = |name| intent.field(name).and_then(Value::as_text).unwrap_or("unknown").to_owned();
     match attempt.kind {
         AttemptKind::Tool => {

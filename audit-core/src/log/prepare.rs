@@ -6,7 +6,7 @@ use crate::{
     content::{ContentRef, Part, PartBody, invalid_part},
     error::AuditError,
     event::SCHEMA_VERSION,
-    hash::{self, Hash},
+    hash::{Hash, LeafHasher},
     id::{AgentId, ChainId, EventId, SessionId, SpanId, SubjectId, TenantId, TraceId, WriterId},
     record,
     timestamp::Timestamp,
@@ -35,6 +35,8 @@ pub(crate) struct Prepared {
     pub(crate) event_id: EventId,
     /// Up to the opening quotation mark of the previous hash.
     before: Vec<u8>,
+    /// The event hash as far as `before` goes.
+    hasher: LeafHasher,
     /// From the session to the opening quotation mark of the time.
     middle: Vec<u8>,
     /// What follows the time.
@@ -132,7 +134,10 @@ impl Prepared {
 
         let mut parts = Vec::with_capacity(record::parts_bytes(&bodies));
         record::write_parts(&mut parts, &bodies);
-        let prepared = Self { event_id, before, middle, after, parts, payload: payload_bytes };
+        let mut hasher = LeafHasher::new();
+        hasher.update(&before[ENTRY_HEADER..]);
+        let payload = payload_bytes;
+        let prepared = Self { event_id, before, hasher, middle, after, parts, payload };
         if prepared.event_bytes() > MAX_EVENT_BYTES {
             return Err(invalid(&format_args!(
                 "the event has {} bytes without its content, the limit is {MAX_EVENT_BYTES}: put \
@@ -160,6 +165,7 @@ impl Prepared {
 
     /// Gives the event its place. Short, because it runs while the chain is locked.
     pub(crate) fn place(mut self, place: Place) -> Placed {
+        let hashed = self.before.len();
         let head = &mut self.before;
         head.reserve(64 + 40 + 16 + 32 + self.middle.len() + self.after.len());
         let mut hex = [0; 64];
@@ -173,9 +179,9 @@ impl Prepared {
         push_time(head, place.at);
         head.extend_from_slice(&self.after);
 
-        let event = &head[ENTRY_HEADER..];
-        let event_hash = hash::leaf(event);
-        let len = u32::try_from(event.len()).expect("an event is at most 16 MiB");
+        self.hasher.update(&head[hashed..]);
+        let event_hash = self.hasher.finish();
+        let len = u32::try_from(head.len() - ENTRY_HEADER).expect("an event is at most 16 MiB");
         let header = super::entry::record_header(len);
         head[..ENTRY_HEADER].copy_from_slice(&header);
         Placed { head: self.before, parts: self.parts, event_hash }

@@ -2,13 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{
-    chains::Chains,
-    checkpoints::Mark,
-    entry,
-    layout::Layout,
-    snapshot::Snapshot,
-};
+use super::{chains::Chains, checkpoints::Mark, entry, layout::Layout, snapshot::Snapshot};
 use crate::{
     canonical,
     error::AuditError,
@@ -38,8 +32,11 @@ pub(super) fn checked(
     let mut reader = journal.reader(from)?;
     let mut entry = Vec::new();
     while let Some(index) = reader.next(&mut entry)? {
-        let damaged =
-            |why: String| AuditError::damaged(format!("journal entry {index}: {why}: restore the log from a backup or a sink, or move the directory away to start new chains"));
+        let damaged = |why: String| {
+            AuditError::damaged(format!(
+                "journal entry {index}: {why}: restore the log from a backup or a sink, or move the directory away to start new chains"
+            ))
+        };
         let record = entry::read(index, &entry)?;
         let view = canonical::scan(record.event_bytes).map_err(|e| damaged(e.to_string()))?;
         let event_hash = hash::leaf(record.event_bytes);

@@ -15,7 +15,12 @@ use super::{
     chains::{Chain, ChainState, Chains},
     layout::{self, Layout},
 };
-use crate::{error::AuditError, hash::Hash, sink::ChainRef, id::{ChainId, TenantId}};
+use crate::{
+    error::AuditError,
+    hash::Hash,
+    id::{ChainId, TenantId},
+    sink::ChainRef,
+};
 
 #[derive(Serialize, Deserialize)]
 struct Header {

@@ -3,6 +3,7 @@
 mod attempts;
 mod faults;
 mod places;
+mod unrecorded;
 
 use std::{
     collections::HashMap,
@@ -41,7 +42,7 @@ fn records(dir: &Path) -> Vec<Record> {
     let mut scan = Scan::open(dir.join("journal")).unwrap();
     let mut records = Vec::new();
     while let Some(entry) = scan.next_entry().unwrap() {
-        let view: RecordView<'_> = super::entry::read(entry.bytes).unwrap();
+        let view: RecordView<'_> = super::entry::read(entry.index, entry.bytes).unwrap();
         records.push(Record::new(view.event_bytes.to_vec(), view.parts().unwrap()));
     }
     records
