@@ -1,14 +1,17 @@
 //! An orderly end.
 
 use std::{
-    sync::{PoisonError, atomic::Ordering},
+    pin::pin,
+    sync::{Arc, PoisonError, atomic::Ordering},
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
     time::{Duration, Instant},
 };
 
 use super::{AuditLog, Draft, Durability, Scope};
 use crate::{
     delivery::Undelivered,
-    error::AuditError,
+    error::{AuditError, AuditErrorKind},
     event::chain::ChainClosed,
     id::{AgentId, SessionId},
 };
@@ -29,13 +32,16 @@ pub struct CloseReport {
     /// What each sink has not acknowledged. It stays in the journal and is delivered after the next
     /// open. Sinks that have everything are not listed.
     pub undelivered: Vec<Undelivered>,
+    /// How many chains could not be closed with a `chain.closed` within the deadline, because the
+    /// journal was full or its disk did not answer. They go on at the next open as after a crash.
+    pub unclosed_chains: usize,
 }
 
 impl CloseReport {
-    /// Whether every sink has everything.
+    /// Whether every chain is closed and every sink has everything.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.undelivered.is_empty()
+        self.undelivered.is_empty() && self.unclosed_chains == 0
     }
 }
 
@@ -73,19 +79,21 @@ impl AuditLog {
         if core.closed.swap(true, Ordering::AcqRel) {
             return Err(AuditError::closed());
         }
-        let ended = self.end_chains();
+        let ended = self.end_chains(until);
         let undelivered = core.delivery.close(until.saturating_duration_since(Instant::now()));
         let settled = match self.handle.stop_maintenance() {
             Some(mut maintenance) => maintenance.settle(),
             None => Ok(()),
         };
         core.journal.close();
-        ended.and(settled)?;
-        Ok(CloseReport { undelivered })
+        let unclosed_chains = ended?;
+        settled?;
+        Ok(CloseReport { undelivered, unclosed_chains })
     }
 
-    /// Writes `chain.closed` to every chain that this process has written to.
-    fn end_chains(&self) -> Result<(), AuditError> {
+    /// Writes `chain.closed` to every chain that this process has written to, and says how many it
+    /// could not be written to in time.
+    fn end_chains(&self, until: Instant) -> Result<usize, AuditError> {
         let core = self.core();
         let written: Vec<_> = {
             let chains = core.chains.read().unwrap_or_else(PoisonError::into_inner);
@@ -100,11 +108,46 @@ impl AuditLog {
         for tenant in &written {
             let scope = Scope::system(tenant, &session, &agent);
             let draft = Draft::new(ChainClosed::new("shutdown"));
-            enqueued.push(pollster::block_on(core.enqueue_last(&scope, draft))?);
+            let Some(last) = block_on_until(core.enqueue_last(&scope, draft), until) else { break };
+            match last {
+                Err(error) if error.kind() == AuditErrorKind::Full => break,
+                last => enqueued.push(last?),
+            }
         }
+        let mut closed = 0;
         for last in enqueued {
-            pollster::block_on(core.confirm(last, Durability::Journaled))?;
+            let Some(confirmed) = block_on_until(core.confirm(last, Durability::Journaled), until)
+            else {
+                break;
+            };
+            confirmed?;
+            closed += 1;
         }
-        Ok(())
+        Ok(written.len() - closed)
+    }
+}
+
+/// Runs a future on this thread, until a moment at the latest.
+fn block_on_until<F: Future>(future: F, until: Instant) -> Option<F::Output> {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        thread::park_timeout(left);
     }
 }

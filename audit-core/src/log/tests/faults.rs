@@ -11,6 +11,7 @@ use crate::{
         faulty::{Fault, FaultyIo},
     },
     log::Durability,
+    memory::MemorySink,
 };
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -116,6 +117,34 @@ fn a_full_journal_refuses_with_a_clear_error_where_it_is_told_to() {
     let events = events(dir.path()).remove("acme").unwrap();
     assert_eq!(events.len() as u64, recorded + 1);
     assert_intact(dir.path());
+}
+
+/// A sink that never answers, and a journal that is full because of it.
+#[test]
+fn a_close_ends_at_its_deadline_and_says_what_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal =
+        JournalOptions::default().with_max_bytes(64 << 10).with_when_full(WhenFull::Refuse);
+    let sink = MemorySink::new();
+    let stuck = sink.faults().inject(crate::memory::Fault::hang_before().always());
+    let log =
+        quick(dir.path()).with_journal(journal.clone()).with_sink(sink.clone()).open().unwrap();
+    let session = log.session("acme", "s", "a").unwrap();
+    while session.record_blocking(note(&"x".repeat(2_000))).is_ok() {}
+    let filled = log.journal_stats().next_index;
+    let report = log.close_blocking(Duration::from_millis(50)).unwrap();
+    assert!(!report.is_complete());
+    assert!(report.undelivered[0].events >= filled, "{report:?}");
+    drop((session, log));
+    stuck.release();
+    sink.faults().clear();
+    let journal = journal.with_when_full(WhenFull::Block);
+    let log = quick(dir.path()).with_journal(journal).with_sink(sink.clone()).open().unwrap();
+    let session = log.session("acme", "s", "a").unwrap();
+    pollster::block_on(session.record_with(note("after"), Durability::Delivered)).unwrap();
+    assert!(log.close_blocking(DEADLINE).unwrap().is_complete());
+    sink.assert_chain_valid();
+    assert!(sink.len() as u64 >= filled + 3, "the rest was delivered after the next open");
 }
 
 /// The power goes at any moment; whatever sectors reached the disk, what was acknowledged is there.
