@@ -16,14 +16,14 @@ use std::{
 };
 
 use agent_audit::{
-    AuditContext, AuditErrorKind, AuditLog, AuditUnavailable, ModelResponse, Part, ReviewResponse,
-    ReviewVerdict, audited,
+    AuditContext, AuditErrorKind, AuditLog, AuditUnavailable, ModelResponse, Part, Receipt,
+    ReviewCall, ReviewResponse, ReviewVerdict, audited,
     event::{
         model::{Decision, DecisionKind, ModelDecided, ModelStatus, SelectedCall, Usage},
         review::{ReviewDecision, Reviewer, ReviewerKind},
         tool::{DecisionLink, Effect, ToolStatus},
     },
-    id::CallId,
+    id::{CallId, EventId},
     memory::MemorySink,
 };
 use serde::Serialize;
@@ -574,7 +574,8 @@ async fn a_model_call_is_recorded_by_what_its_answer_says() {
     assert_eq!(answered.output_text(), "yes");
     let request = answered.request().unwrap();
     assert_eq!(request.content_json("input"), json!({"prompt": "may I?"}));
-    assert_eq!(request.content_json("omitted_inputs"), json!(["client"]));
+    assert_eq!(answered.requested().unwrap().omitted_inputs, ["client"]);
+    assert!(request.content("omitted_inputs").is_none(), "a name is no content");
     let failed = sink.models().with_status(ModelStatus::Error).only();
     assert_eq!(failed.error(), Some("declined 1 cents"));
     assert_eq!(failed.decided().unwrap().error_code.as_deref(), Some("Failed"));
@@ -618,6 +619,29 @@ async fn a_tool_finds_its_decision_by_call_id_then_by_scope() {
     assert_eq!(by_scope.decision().unwrap().requested_model(), "small");
 }
 
+/// The future of a call is in the future of every call around it.
+#[test]
+fn the_size_of_a_future_grows_with_the_depth_of_calls_and_not_faster() {
+    #[audited(tool)]
+    async fn innermost() -> Result<(), Failed> {
+        let held = [1u8; 1000];
+        tokio::task::yield_now().await;
+        assert_eq!(held[0], 1);
+        Ok(())
+    }
+    #[audited(tool)]
+    async fn middle() -> Result<(), Failed> {
+        innermost().await
+    }
+    #[audited(tool)]
+    async fn outer() -> Result<(), Failed> {
+        middle().await
+    }
+
+    let sizes = [size_of_val(&innermost()), size_of_val(&middle()), size_of_val(&outer())];
+    assert!(sizes[2] < 4 * sizes[0], "{sizes:?}");
+}
+
 #[tokio::test]
 async fn a_nested_call_comes_from_the_call_around_it() {
     #[audited(tool)]
@@ -659,9 +683,9 @@ async fn a_review_is_recorded_by_its_verdict_and_dismissed_without_one() {
                 .with_rationale("in policy")
         }
     }
-    #[audited(review, name = "refund", sensitive(card))]
-    async fn review(cents: u64, card: &str) -> Result<Clicked, Failed> {
-        let _ = card;
+    #[audited(review, name = "refund", sensitive(card), skip(desk))]
+    async fn review(cents: u64, card: &str, desk: &Bank) -> Result<Clicked, Failed> {
+        let _ = (card, desk);
         match cents {
             0 => Err(Failed::Declined(0)),
             cents => Ok(Clicked(cents < 100)),
@@ -674,8 +698,9 @@ async fn a_review_is_recorded_by_its_verdict_and_dismissed_without_one() {
     }
 
     let fixture = Fixture::new();
-    fixture.run(review(40, "4111")).await.map(drop).unwrap();
-    fixture.run(review(0, "4111")).await.map(drop).unwrap_err();
+    let desk = Bank::default();
+    fixture.run(review(40, "4111", &desk)).await.map(drop).unwrap();
+    fixture.run(review(0, "4111", &desk)).await.map(drop).unwrap_err();
     fixture.session.run(|| policy(50)).map(drop).unwrap();
 
     let sink = fixture.recorded().await;
@@ -686,10 +711,112 @@ async fn a_review_is_recorded_by_its_verdict_and_dismissed_without_one() {
     let proposed = &approved.events()[0];
     assert_eq!(proposed.content_json("proposal"), json!({"cents": 40}));
     assert_eq!(proposed.content_json("proposal.card"), json!("4111"));
+    assert_eq!(approved.proposed().unwrap().omitted_inputs, ["desk"]);
     let dismissed = sink.reviews().with_decision(ReviewDecision::Dismissed).only();
     assert_eq!(dismissed.reviewer().unwrap().kind, ReviewerKind::Policy);
     assert_eq!(dismissed.rationale(), Some("declined 0 cents"));
     sink.reviews().named("policy").with_decision(ReviewDecision::Escalate).assert_count(1);
+}
+
+#[tokio::test]
+async fn what_is_presented_in_the_body_of_a_review_belongs_to_it() {
+    fn verdict() -> ReviewVerdict {
+        ReviewVerdict::new(ReviewDecision::Approve, Reviewer::new("pat", ReviewerKind::Human))
+    }
+    fn page(text: &str) -> Part {
+        Part::text("shown", text)
+    }
+    #[audited(tool)]
+    async fn look_up() -> Result<bool, Failed> {
+        let shown = AuditContext::current().unwrap().present_review("pat", "web", page("x")).await;
+        Ok(shown.is_err_and(|error| error.kind() == AuditErrorKind::Invalid))
+    }
+    #[audited(review)]
+    async fn shown_twice() -> Result<ReviewVerdict, Failed> {
+        let here = AuditContext::current().unwrap();
+        assert!(look_up().await?, "a tool call inside a review is no review");
+        here.present_review("pat", "web", page("first")).await.unwrap();
+        here.branch().present_review("pat", "mail", page("again")).await.unwrap();
+        Ok(verdict())
+    }
+    #[audited(review)]
+    fn shown_blocking() -> Result<ReviewVerdict, Failed> {
+        let here = AuditContext::current().unwrap();
+        here.present_review_blocking("pat", "web", page("once")).unwrap();
+        Ok(verdict())
+    }
+    #[audited(review)]
+    async fn not_shown() -> Result<ReviewVerdict, Failed> {
+        Ok(verdict())
+    }
+
+    let fixture = Fixture::new();
+    fixture.run(shown_twice()).await.unwrap();
+    fixture.session.run(shown_blocking).unwrap();
+    fixture.run(not_shown()).await.unwrap();
+    let outside = fixture.session.present_review("pat", "web", page("outside")).await.unwrap_err();
+    assert_eq!(outside.kind(), AuditErrorKind::Invalid);
+
+    let sink = fixture.recorded().await;
+    for (name, texts) in [("shown_twice", &["first", "again"][..]), ("shown_blocking", &["once"])] {
+        let review = sink.reviews().named(name).only();
+        let presented = review.presented();
+        let shown: Vec<_> = presented.iter().map(|entry| entry.content_text("shown")).collect();
+        assert_eq!(shown, texts);
+        let decided = review.decided().unwrap();
+        assert_eq!(decided.presented_event_id, Some(presented[0].id()), "the first one counts");
+        assert!(decided.decided_after_us.is_some());
+    }
+    let review = sink.reviews().named("not_shown").only();
+    assert!(review.presented().is_empty());
+    let decided = review.decided().unwrap();
+    assert_eq!((decided.presented_event_id, decided.decided_after_us), (None, None));
+}
+
+#[tokio::test]
+async fn a_tool_names_the_review_that_allows_it() {
+    #[audited(tool, skip(approval), approval = approval)]
+    async fn pay(cents: u64, approval: Option<&Receipt>) -> Result<u64, Failed> {
+        assert!(approval.is_none_or(|receipt| receipt.sequence > 0), "it can be used in the body");
+        inner().await.map(|()| cents)
+    }
+    #[audited(tool, name = "pay", skip(decided), approval = decided)]
+    fn pay_blocking(cents: u64, decided: EventId) -> Result<u64, Failed> {
+        let _ = decided;
+        Ok(cents)
+    }
+    #[audited(tool)]
+    async fn inner() -> Result<(), Failed> {
+        Ok(())
+    }
+
+    let fixture = Fixture::new();
+    let mut decisions = Vec::new();
+    for _ in 0..2 {
+        let review = fixture.session.attempt_review(ReviewCall::new("pay")).await.unwrap();
+        let pat = Reviewer::new("pat", ReviewerKind::Human);
+        let verdict = ReviewVerdict::new(ReviewDecision::Approve, pat);
+        decisions.push(review.complete(verdict).await.unwrap());
+    }
+    let [first, second] = &decisions[..] else { panic!("two reviews") };
+    fixture.run(pay(1, Some(first))).await.unwrap();
+    fixture.run(pay(2, None)).await.unwrap();
+    let within = fixture.session.with_approval(first.event_id);
+    within.scope(pay(3, None)).await.unwrap();
+    within.scope(pay(4, Some(second))).await.unwrap();
+    within.run(|| pay_blocking(5, second.event_id)).unwrap();
+
+    let sink = fixture.recorded().await;
+    let approvals =
+        sink.tools().named("pay").into_iter().map(|call| {
+            (call.input()["cents"].as_u64().unwrap(), call.attempted().approval_event_id)
+        });
+    let (first, second) = (Some(first.event_id), Some(second.event_id));
+    let expected = [(1, first), (2, None), (3, first), (4, second), (5, second)];
+    assert_eq!(approvals.collect::<Vec<_>>(), expected);
+    let inner = sink.tools().named("inner");
+    assert!(inner.iter().all(|call| call.attempted().approval_event_id.is_none()));
+    inner.assert_count(4);
 }
 
 // Syntax.

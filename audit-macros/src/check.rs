@@ -138,6 +138,7 @@ fn plane(arguments: &Arguments, errors: &mut Errors) {
     };
     let tool = [Plane::Tool];
     only(arguments.effect.as_ref().map(|at| at as _), "effect", &tool);
+    only(arguments.approval.as_ref().map(|at| at as _), "approval", &tool);
     only(arguments.error_if.as_ref().map(|at| at as _), "error_if", &tool);
     only(arguments.external.first().map(|(at, _)| at as _), "external", &tool);
     only(arguments.provider.as_ref().map(|at| at as _), "provider", &[Plane::Model]);

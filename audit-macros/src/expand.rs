@@ -98,16 +98,20 @@ impl Expansion<'_> {
             let variant = Ident::new(variant, effect.span());
             quote!(.with_effect(#private::Effect::#variant))
         });
-        let input = self.arguments.input.as_ref().map(|input| {
-            let method = Ident::new("with_input", input.span());
-            quote_spanned!(input.span()=> .#method(&(#input)))
-        });
+        let with_reference = |method: &str, value: &Option<syn::Expr>| {
+            value.as_ref().map(|value| {
+                let method = Ident::new(method, value.span());
+                quote_spanned!(value.span()=> .#method(&(#value)))
+            })
+        };
+        let approval = with_reference("with_approval", &self.arguments.approval);
+        let input = with_reference("with_input", &self.arguments.input);
         quote_spanned! {Span::mixed_site()=>
             let __audit_inputs = #private::Inputs::new();
             #(#inputs)*
             #(#patterns)*
             let __audit_call = #private::Call::new(#name, __audit_inputs)
-                #version #provider #model #effect #parent #input;
+                #version #provider #model #effect #parent #approval #input;
         }
     }
 

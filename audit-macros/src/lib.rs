@@ -77,11 +77,12 @@ mod parse;
 /// | `sensitive(a)` | each is a part of its own, `input.a`, that can be sealed and erased alone | |
 /// | `external(key = expression)` | for `tool`: ids in other systems, after a success | |
 /// | `parent = expression` | what caused the call: an event id, a receipt, or a provider's call id | the context |
+/// | `approval = expression` | for `tool`: the `review.decided` event that allows the call, as an event id, a receipt, or an `Option` of either | the context |
 /// | `error_if = test` | for `tool`: a closure or path over `&T`; true makes the outcome `tool_error` | |
 /// | `on_audit_error = deny` | or `proceed`: what happens when the log cannot be written | `deny` |
 /// | `crate = path` | where the facade is, if it was renamed | `::agent_audit` |
 ///
-/// Texts may be any expression. `input` and `parent` are evaluated first, with the parameters in
+/// Texts may be any expression. `input`, `parent` and `approval` are evaluated first, with the parameters in
 /// scope. `external` is evaluated after a success that `error_if` does not call a failure, with
 /// `output`, a reference to the value, in scope; of the parameters it sees those that the body
 /// leaves: references and other `Copy` values.

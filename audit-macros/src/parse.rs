@@ -24,6 +24,7 @@ pub(crate) struct Arguments {
     pub(crate) sensitive: Vec<Ident>,
     pub(crate) external: Vec<(Ident, Expr)>,
     pub(crate) parent: Option<Expr>,
+    pub(crate) approval: Option<Expr>,
     pub(crate) error_if: Option<Expr>,
     pub(crate) policy: Policy,
     pub(crate) krate: Option<Path>,
@@ -86,7 +87,7 @@ impl Plane {
 }
 
 /// Every argument by name, in the order of the documentation.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "name",
     "version",
     "effect",
@@ -97,6 +98,7 @@ const KNOWN: [&str; 13] = [
     "sensitive",
     "external",
     "parent",
+    "approval",
     "error_if",
     "on_audit_error",
     "crate",
@@ -143,6 +145,7 @@ fn all(input: ParseStream<'_>, errors: &mut Errors) -> Option<Arguments> {
         sensitive: Vec::new(),
         external: Vec::new(),
         parent: None,
+        approval: None,
         error_if: None,
         policy: Policy::Deny,
         krate: None,
@@ -316,6 +319,7 @@ fn take(found: &mut Arguments, key: &Ident, form: Form, errors: &mut Errors) {
         }
         ("input", Form::Value(value)) => found.input = Some(value),
         ("parent", Form::Value(value)) => found.parent = Some(value),
+        ("approval", Form::Value(value)) => found.approval = Some(value),
         ("error_if", Form::Value(value)) => found.error_if = Some(value),
         ("on_audit_error", Form::Value(value)) => {
             if choice(key, &value, &["deny", "proceed"], errors)

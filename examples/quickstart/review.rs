@@ -19,7 +19,7 @@ pub(crate) type Approved = (Refund, Receipt);
 /// Asks whoever decides about a refund; `None` is a refusal.
 pub(crate) async fn review(refund: &Refund) -> Result<Option<Approved>, AuditUnavailable> {
     if refund.cents > LIMIT_CENTS {
-        let _refused = refuse(refund)?;
+        refuse(refund)?;
         return Ok(None);
     }
     ask_desk(refund).await.map(Some)
@@ -39,7 +39,7 @@ async fn ask_desk(refund: &Refund) -> Result<Approved, AuditUnavailable> {
     let proposal = json!(refund).to_string();
     let call =
         ReviewCall::new("refund").with_part(Part::new("proposal", "application/json", proposal));
-    let mut review = AuditContext::current()?.attempt_review(call).await?;
+    let review = AuditContext::current()?.attempt_review(call).await?;
     let question = format!("Pay {} cents back for order {}?", refund.cents, refund.order);
     review.present("pat", "chat", Part::text("shown", question)).await?;
 

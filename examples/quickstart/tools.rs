@@ -109,7 +109,7 @@ impl Shop {
         name = "refund",
         effect = destructive,
         input = refund,
-        parent = approval,
+        approval = approval,
         external(order = refund.order, refund = output)
     )]
     pub(crate) fn pay_back(&self, refund: &Refund, approval: &Receipt) -> Result<i64, ToolError> {

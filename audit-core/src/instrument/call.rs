@@ -1,11 +1,15 @@
 //! One call before it is recorded: its name, its inputs, and where it comes from.
 
-use super::record::{Inputs, RecordInput};
+use super::{
+    approval::Approval,
+    record::{Inputs, RecordInput},
+};
 use crate::{
     attempt::{ModelCall, Parent, ReviewCall, ToolCall},
     content::Part,
     error::AuditError,
     event::tool::Effect,
+    id::EventId,
 };
 
 /// A call that is about to be recorded, on whichever plane.
@@ -22,6 +26,7 @@ pub struct Call {
     model: Option<String>,
     effect: Option<Effect>,
     parent: Option<Parent>,
+    approval: Option<EventId>,
     /// The JSON that stands in for the ordinary parameters.
     input: Option<Vec<u8>>,
     inputs: Inputs,
@@ -37,6 +42,7 @@ impl Call {
             model: None,
             effect: None,
             parent: None,
+            approval: None,
             input: None,
             inputs,
         }
@@ -77,6 +83,13 @@ impl Call {
         self
     }
 
+    /// The decision of a review that allows the call; none leaves that to the context.
+    #[must_use]
+    pub fn with_approval<A: Approval + ?Sized>(mut self, approval: &A) -> Self {
+        self.approval = approval.decided();
+        self
+    }
+
     /// Records this value in place of the parameters.
     #[must_use]
     pub fn with_input<T: RecordInput + ?Sized>(mut self, value: &T) -> Self {
@@ -113,6 +126,9 @@ impl Call {
         if let Some(effect) = self.effect {
             call = call.with_effect(effect);
         }
+        if let Some(approval) = self.approval {
+            call = call.with_approval(approval);
+        }
         if let Some(parent) = self.parent {
             call = call.with_parent(parent);
         }
@@ -121,23 +137,23 @@ impl Call {
     }
 
     pub(super) fn into_model(mut self) -> ModelCall {
-        let mut parts = self.parts("input");
-        parts.extend(self.omitted());
+        let parts = self.parts("input");
         let provider = self.provider.unwrap_or_else(|| "unknown".to_owned());
         let mut call = ModelCall::new(provider, self.model.unwrap_or(self.name));
         if let Some(parent) = self.parent {
             call = call.with_parent(parent);
         }
+        call = self.inputs.omitted.into_iter().fold(call, ModelCall::with_omitted_input);
         parts.into_iter().fold(call, ModelCall::with_part)
     }
 
     pub(super) fn into_review(mut self) -> ReviewCall {
-        let mut parts = self.parts("proposal");
-        parts.extend(self.omitted());
+        let parts = self.parts("proposal");
         let mut call = ReviewCall::new(self.name);
         if let Some(parent) = self.parent {
             call = call.with_parent(parent);
         }
+        call = self.inputs.omitted.into_iter().fold(call, ReviewCall::with_omitted_input);
         parts.into_iter().fold(call, ReviewCall::with_part)
     }
 
@@ -161,15 +177,6 @@ impl Call {
             parts.push(Part::text(format!("{name}.unrecordable"), reason));
         }
         parts
-    }
-
-    /// The names of what was left out, where the payload has no field for them.
-    fn omitted(&self) -> Option<Part> {
-        if self.inputs.omitted.is_empty() {
-            return None;
-        }
-        let names = RecordInput::json(&self.inputs.omitted).expect("names have a JSON form");
-        Some(Part::new("omitted_inputs", JSON, names))
     }
 }
 

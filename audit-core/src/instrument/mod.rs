@@ -9,6 +9,7 @@
 //! it are for users, and the facade names them openly: [`ModelResponse`] and [`ReviewResponse`].
 //! Whoever records a call by hand uses [`crate::attempt`].
 
+mod approval;
 mod call;
 mod outcome;
 mod policy;
@@ -20,6 +21,7 @@ mod run;
 pub use core::option::Option::{None, Some};
 
 pub use self::{
+    approval::Approval,
     call::Call,
     outcome::{ModelObserved, ReviewObserved, ToolObserved},
     policy::{Deny, Policy},

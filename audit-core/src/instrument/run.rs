@@ -48,17 +48,23 @@ where
     F: Future<Output = R>,
     O: FnOnce(&R) -> P::Observed,
 {
+    // On the heap, since each future around it would hold it twice: audited calls within audited
+    // calls would grow by a power of their depth. The attempt for the sake of the stack, too.
+    let body = Box::pin(body);
     let name = call.name().to_owned();
     let attempt = match prepare(&policy, &call) {
-        Ok(context) => P::attempt(&context, call).await,
-        Err(error) => Err(error),
+        Ok(context) => {
+            let attempt = Box::pin(P::attempt(&context, call)).await;
+            attempt.map_err(|error| (Some(context), error))
+        }
+        Err(error) => Err((None, error)),
     };
     let attempt = match attempt {
         Ok(attempt) => attempt,
-        Err(error) => match policy.0 {
+        Err((context, error)) => match policy.0 {
             Some(denied) => return denied(error.into()),
             None => {
-                unrecorded_intent(&name, &error);
+                proceeds_unrecorded(context.as_ref(), &name, &error);
                 return body.await;
             }
         },
@@ -97,13 +103,16 @@ where
     O: FnOnce(&R) -> P::Observed,
 {
     let name = call.name().to_owned();
-    let attempt = prepare(&policy, &call).and_then(|context| P::attempt_blocking(&context, call));
+    let attempt = match prepare(&policy, &call) {
+        Ok(context) => P::attempt_blocking(&context, call).map_err(|error| (Some(context), error)),
+        Err(error) => Err((None, error)),
+    };
     let attempt = match attempt {
         Ok(attempt) => attempt,
-        Err(error) => match policy.0 {
+        Err((context, error)) => match policy.0 {
             Some(denied) => return denied(error.into()),
             None => {
-                unrecorded_intent(&name, &error);
+                proceeds_unrecorded(context.as_ref(), &name, &error);
                 return body();
             }
         },
@@ -181,6 +190,17 @@ fn finish<R>(
             returned
         }
     }
+}
+
+/// Under `proceed` a call goes ahead without its intent; where that is the log's fault, the gap that
+/// follows counts it.
+fn proceeds_unrecorded(context: Option<&AuditContext>, name: &str, error: &AuditError) {
+    if let Some(context) = context
+        && error.is_unavailable()
+    {
+        context.note_unrecorded_action();
+    }
+    unrecorded_intent(name, error);
 }
 
 fn unrecorded_intent(name: &str, error: &AuditError) {

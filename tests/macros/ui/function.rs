@@ -16,6 +16,9 @@ fn both(card: u8) {}
 #[audited(review, effect = read_only, external(order = output), error_if = |_| true, version = "1")]
 fn tool_only() {}
 
+#[audited(model, approval = decided)]
+fn tool_only_too() {}
+
 #[audited(tool, provider = "acme", model = "large")]
 fn model_only() {}
 

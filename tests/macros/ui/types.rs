@@ -104,6 +104,11 @@ fn wrong_expressions() -> Result<u8, Failed> {
     Ok(1)
 }
 
+#[audited(tool, approval = "review-7")]
+fn wrong_approval() -> Result<u8, Failed> {
+    Ok(1)
+}
+
 #[audited(tool, external(order = order))]
 async fn consumed(order: String) -> Result<usize, Failed> {
     let bytes = order.into_bytes();
