@@ -94,14 +94,22 @@ impl Child {
 
     /// Starts the process by a command of which this program is the last word.
     pub(crate) fn start_by(mut command: Command, orders: &Orders) -> Self {
-        let mut process = command
+        command
             .args(["child_process", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
             .env(ORDERS, serde_json::to_string(orders).unwrap())
             .env_remove("AGENT_AUDIT_SIGNING_KEY")
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        let mut process = loop {
+            match command.spawn() {
+                // A copy of the program that was written a moment ago: a process that another
+                // thread has just forked still has it open, until its own exec.
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    std::thread::yield_now();
+                }
+                process => break process.unwrap(),
+            }
+        };
         let mut out = BufReader::new(process.stdout.take().unwrap());
         let (send, lines) = mpsc::channel();
         std::thread::spawn(move || {
