@@ -26,7 +26,8 @@ use crate::{
 
 /// A journal in a directory of its own, and who writes linked chains to it.
 struct World {
-    dir: tempfile::TempDir,
+    /// Deleted when the test is over.
+    _dir: tempfile::TempDir,
     layout: Layout,
     journal: Arc<Journal>,
     heads: BTreeMap<String, (u64, Hash)>,
@@ -42,7 +43,7 @@ impl World {
         let options = JournalOptions::default().with_segment_bytes(4096);
         let (journal, _) = Journal::open(layout.journal(), options).unwrap();
         let journal = Arc::new(journal);
-        Self { dir, layout, journal, heads: BTreeMap::new(), written: BTreeMap::new() }
+        Self { _dir: dir, layout, journal, heads: BTreeMap::new(), written: BTreeMap::new() }
     }
 
     /// Writes the next event of a tenant's chain.
@@ -157,7 +158,6 @@ enum Part {
     Fail { applied: bool, retryable: bool },
     Prefix,
     PrefixBeyond,
-    Conflict,
 }
 
 impl Store {
@@ -240,7 +240,6 @@ impl State {
                 }
             }
             Some(Part::PrefixBeyond) => SegmentOutcome::Prefix { through: segment.last() + 1 },
-            Some(Part::Conflict) => SegmentOutcome::Conflict { sequence: segment.first() },
         }
     }
 }
