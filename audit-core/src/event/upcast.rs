@@ -38,10 +38,20 @@ pub(super) fn to_current(mut fields: Object) -> Result<Object, InvalidEvent> {
             fields.insert("schema_version".to_owned(), step.to.into());
         }
     }
-    match version(&fields).split_once('.') {
-        Some((MAJOR, minor)) if is_number(minor) => Ok(fields),
-        _ => Err(InvalidEvent::SchemaVersion(version(&fields).chars().take(64).collect())),
+    if is_current(version(&fields)) {
+        return Ok(fields);
     }
+    Err(InvalidEvent::SchemaVersion(version(&fields).chars().take(64).collect()))
+}
+
+/// Whether events of a schema can be read.
+#[cfg(feature = "writer")]
+pub(crate) fn is_readable(version: &str) -> bool {
+    is_current(version) || STEPS.iter().any(|step| step.from == version)
+}
+
+fn is_current(version: &str) -> bool {
+    version.split_once('.').is_some_and(|(major, minor)| major == MAJOR && is_number(minor))
 }
 
 fn version(fields: &Object) -> &str {

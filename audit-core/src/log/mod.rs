@@ -60,7 +60,7 @@ use self::{
 use crate::{
     context::AuditContext,
     delivery::{Delivery, SinkHealth},
-    error::AuditError,
+    error::{AuditError, AuditErrorKind},
     event::{
         Payload, Value,
         model::{ModelDecided, ModelStatus},
@@ -274,8 +274,11 @@ fn signing_key(layout: &Layout, given: Option<SigningKey>) -> Result<SigningKey,
     let key = match given {
         Some(key) => key,
         None => SigningKey::from_env_or_file(dir.join("signing.key")).map_err(|error| {
-            let kind = crate::error::AuditErrorKind::Other;
-            AuditError::new(kind, "cannot have a signing key").with_source(error)
+            let kind = match error.is_exposed() {
+                true => AuditErrorKind::PermissionDenied,
+                false => AuditErrorKind::Other,
+            };
+            AuditError::new(kind, error.to_string())
         })?,
     };
     let public = key.verifying_key();

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::{chains::Chains, checkpoints::Mark, entry, layout::Layout, snapshot::Snapshot};
 use crate::{
     canonical,
-    error::AuditError,
-    hash,
+    error::{AuditError, AuditErrorKind},
+    event, hash,
     id::ChainId,
     journal::{Journal, Recovered},
     sink::ChainRef,
@@ -39,6 +39,16 @@ pub(super) fn checked(
         };
         let record = entry::read(index, &entry)?;
         let view = canonical::scan(record.event_bytes).map_err(|e| damaged(e.to_string()))?;
+        if !event::is_readable(view.schema_version) {
+            return Err(AuditError::new(
+                AuditErrorKind::UnknownVersion,
+                format!(
+                    "journal entry {index} is of schema {:?}: use the release that wrote it or a \
+                     later one",
+                    view.schema_version
+                ),
+            ));
+        }
         let event_hash = hash::leaf(record.event_bytes);
         let chain = chains.replay(&view, event_hash, index).map_err(damaged)?;
         let mut state = chain.lock();
