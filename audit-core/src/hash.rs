@@ -7,12 +7,18 @@
 //! In text a hash is exactly 64 lower-case hexadecimal digits. Reading is as strict as writing, so
 //! one hash has one spelling and equal text means equal hash.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod lanes;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
+
+pub(crate) use lanes::{Message, digests, leaves_and_macs};
 
 /// A SHA-256 value: an event hash, a tree node or a tree root.
 ///
@@ -103,6 +109,14 @@ impl Hash {
         const_hex::encode_to_slice(self.0, out).expect("64 digits have room in 64 bytes");
     }
 
+    /// The hash of these digits; nothing where one is not a lower-case hexadecimal digit.
+    pub(crate) fn from_digits(digits: &[u8; 64]) -> Option<Self> {
+        // The library takes capitals too, which are another spelling.
+        let capital = digits.iter().fold(false, |any, byte| any | byte.is_ascii_uppercase());
+        let mut bytes = [0; 32];
+        (!capital && const_hex::decode_to_slice(digits, &mut bytes).is_ok()).then_some(Self(bytes))
+    }
+
     /// Hands the hexadecimal text to `use_text`, from the stack.
     fn with_hex<T>(&self, use_text: impl FnOnce(&str) -> T) -> T {
         let mut out = [0; 64];
@@ -133,11 +147,8 @@ impl FromStr for Hash {
             .as_bytes()
             .try_into()
             .map_err(|_| ParseHashError { found: format!("{} bytes", text.len()) })?;
-        let mut bytes = [0; 32];
-        // The library takes capitals too, which are another spelling.
-        let capital = digits.iter().any(u8::is_ascii_uppercase);
-        if !capital && const_hex::decode_to_slice(digits, &mut bytes).is_ok() {
-            return Ok(Self(bytes));
+        if let Some(hash) = Self::from_digits(digits) {
+            return Ok(hash);
         }
         let at =
             digits.iter().position(|b| !matches!(b, b'0'..=b'9' | b'a'..=b'f')).unwrap_or_default();

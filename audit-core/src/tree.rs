@@ -11,10 +11,12 @@
 //! is and is never paired with itself. The tree takes leaf *hashes* ([`crate::hash::leaf`]), whose
 //! prefix keeps a leaf from being taken for a node. The empty tree has the root SHA-256("").
 
+mod ahead;
 mod full;
 mod proof;
 mod range;
 
+pub(crate) use ahead::NodesAhead;
 pub use full::{MerkleTree, TreeError};
 pub use proof::{ConsistencyProof, InclusionProof, ProofError};
 pub use range::{CompactRange, RangeError};

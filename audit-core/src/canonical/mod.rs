@@ -14,6 +14,7 @@
 //! allocation, and refuses every other spelling of the same JSON.
 
 mod key;
+mod likely;
 mod plain;
 mod scan;
 mod write;

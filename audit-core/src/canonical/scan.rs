@@ -2,7 +2,12 @@
 
 use crate::hash::Hash;
 
-use super::{MAX_DEPTH, MAX_INTEGER, plain::plain_prefix, write::is_key};
+use super::{
+    MAX_DEPTH, MAX_INTEGER,
+    likely::{Key, find, named},
+    plain::plain_prefix,
+    write::is_key,
+};
 
 /// What a verifier needs of an event, borrowed from its canonical bytes.
 ///
@@ -100,7 +105,7 @@ pub fn scan(bytes: &[u8]) -> Result<EventView<'_>, NotCanonical> {
     let mut scanner = Scanner { text, bytes, at: 0 };
     let mut fields = Fields::default();
     scanner.expect(b'{', "expected an object")?;
-    scanner.entries(0, ENVELOPE, |scanner, key| fields.take(scanner, key))?;
+    scanner.entries(0, &ENVELOPE, |scanner, field| fields.take(scanner, field))?;
     if scanner.at != bytes.len() {
         return scanner.fail("expected the end");
     }
@@ -147,24 +152,29 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn take(&mut self, scanner: &mut Scanner<'a>, key: &'a [u8]) -> Result<(), NotCanonical> {
-        let slot = match key {
-            b"agent_id" => &mut self.agent_id,
-            b"chain_id" => &mut self.chain_id,
-            b"event_id" => &mut self.event_id,
-            b"event_type" => &mut self.event_type,
-            b"parent_event_id" => &mut self.parent_event_id,
-            b"schema_version" => &mut self.schema_version,
-            b"session_id" => &mut self.session_id,
-            b"tenant_id" => &mut self.tenant_id,
-            b"timestamp_utc" => &mut self.timestamp_utc,
-            b"content" => {
+    #[inline(always)]
+    fn take(
+        &mut self,
+        scanner: &mut Scanner<'a>,
+        field: Option<Field>,
+    ) -> Result<(), NotCanonical> {
+        let slot = match field {
+            Some(Field::AgentId) => &mut self.agent_id,
+            Some(Field::ChainId) => &mut self.chain_id,
+            Some(Field::EventId) => &mut self.event_id,
+            Some(Field::EventType) => &mut self.event_type,
+            Some(Field::ParentEventId) => &mut self.parent_event_id,
+            Some(Field::SchemaVersion) => &mut self.schema_version,
+            Some(Field::SessionId) => &mut self.session_id,
+            Some(Field::TenantId) => &mut self.tenant_id,
+            Some(Field::TimestampUtc) => &mut self.timestamp_utc,
+            Some(Field::Content) => {
                 let start = scanner.at;
                 scanner.content()?;
                 self.content = &scanner.bytes[start..scanner.at];
                 return Ok(());
             }
-            b"payload" => {
+            Some(Field::Payload) => {
                 let start = scanner.at;
                 if scanner.peek() != Some(b'{') {
                     return scanner.fail("expected the payload to be an object");
@@ -173,15 +183,15 @@ impl<'a> Fields<'a> {
                 self.payload = Some(&scanner.bytes[start..scanner.at]);
                 return Ok(());
             }
-            b"previous_event_hash" => {
+            Some(Field::PreviousEventHash) => {
                 self.previous_event_hash = Some(scanner.hash()?);
                 return Ok(());
             }
-            b"sequence" => {
+            Some(Field::Sequence) => {
                 self.sequence = Some(scanner.unsigned()?);
                 return Ok(());
             }
-            _ => return scanner.value(1),
+            Some(Field::Other) | None => return scanner.value(1),
         };
         *slot = Some(scanner.string()?);
         Ok(())
@@ -209,30 +219,66 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The keys of the envelope, in order.
-const ENVELOPE: &[&[u8]] = &[
-    b"agent_id",
-    b"chain_id",
-    b"content",
-    b"event_id",
-    b"event_type",
-    b"occurred_at",
-    b"parent_event_id",
-    b"payload",
-    b"previous_event_hash",
-    b"schema_version",
-    b"sequence",
-    b"session_id",
-    b"span_id",
-    b"subject_id",
-    b"tenant_id",
-    b"timestamp_utc",
-    b"trace_id",
-    b"writer_id",
+/// A field of the envelope.
+#[derive(Clone, Copy)]
+enum Field {
+    AgentId,
+    ChainId,
+    Content,
+    EventId,
+    EventType,
+    ParentEventId,
+    Payload,
+    PreviousEventHash,
+    SchemaVersion,
+    Sequence,
+    SessionId,
+    TenantId,
+    TimestampUtc,
+    /// One that a verifier has no use for.
+    Other,
+}
+
+const ENVELOPE: [Key<Field>; 18] = [
+    Key::new(Field::AgentId, b"agent_id"),
+    Key::new(Field::ChainId, b"chain_id"),
+    Key::new(Field::Content, b"content"),
+    Key::new(Field::EventId, b"event_id"),
+    Key::new(Field::EventType, b"event_type"),
+    Key::new(Field::Other, b"occurred_at"),
+    Key::new(Field::ParentEventId, b"parent_event_id"),
+    Key::new(Field::Payload, b"payload"),
+    Key::new(Field::PreviousEventHash, b"previous_event_hash"),
+    Key::new(Field::SchemaVersion, b"schema_version"),
+    Key::new(Field::Sequence, b"sequence"),
+    Key::new(Field::SessionId, b"session_id"),
+    Key::new(Field::Other, b"span_id"),
+    Key::new(Field::Other, b"subject_id"),
+    Key::new(Field::TenantId, b"tenant_id"),
+    Key::new(Field::TimestampUtc, b"timestamp_utc"),
+    Key::new(Field::Other, b"trace_id"),
+    Key::new(Field::Other, b"writer_id"),
 ];
 
-/// The keys of a content reference, in order.
-const PART: &[&[u8]] = &[b"bytes", b"commitment", b"media_type", b"name"];
+/// A field of a content reference.
+#[derive(Clone, Copy)]
+enum PartField {
+    Bytes,
+    Commitment,
+    MediaType,
+    Name,
+}
+
+const PART: [Key<PartField>; 4] = [
+    Key::new(PartField::Bytes, b"bytes"),
+    Key::new(PartField::Commitment, b"commitment"),
+    Key::new(PartField::MediaType, b"media_type"),
+    Key::new(PartField::Name, b"name"),
+];
+
+fn out_of_order(at: usize) -> NotCanonical {
+    NotCanonical { at, what: "the keys are not in order" }
+}
 
 struct Scanner<'a> {
     text: &'a str,
@@ -259,13 +305,13 @@ impl<'a> Scanner<'a> {
 
     /// The entries of an object whose opening brace has been read, up to its closing brace.
     ///
-    /// `expected` are keys that are likely, in order: those need no look at each byte.
+    /// `entry` is told which of the likely keys it is, where it is one.
     #[inline(always)]
-    fn entries(
+    fn entries<T: Copy>(
         &mut self,
         depth: usize,
-        expected: &[&'static [u8]],
-        mut entry: impl FnMut(&mut Self, &'a [u8]) -> Result<(), NotCanonical>,
+        likely: &[Key<T>],
+        mut entry: impl FnMut(&mut Self, Option<T>) -> Result<(), NotCanonical>,
     ) -> Result<(), NotCanonical> {
         if depth >= MAX_DEPTH {
             return self.fail("nested too deeply");
@@ -274,20 +320,40 @@ impl<'a> Scanner<'a> {
             self.at += 1;
             return Ok(());
         }
-        let mut expected = expected.iter();
-        let mut previous: &[u8] = b"";
+        let mut ahead = 0;
+        // Likely keys are found ahead alone and so are in order among themselves: only the text of
+        // an unlikely one has to be compared with what follows.
+        // Absent and not empty before the first: to compare with nothing is slow where `memcmp` reads
+        // behind a mask, because the pointer of an empty slice points nowhere.
+        let mut previous: Option<&[u8]> = None;
+        let mut in_order = true;
         loop {
             let start = self.at;
-            let key = match self.expected(&mut expected) {
-                Some(key) => key,
-                None => self.key()?,
+            let found = self.bytes.get(start..).and_then(|rest| find(likely, ahead, rest));
+            let (name, key) = match found {
+                Some((index, name, key)) => {
+                    ahead = index + 1;
+                    self.at += key.len() + 3;
+                    if !in_order && previous >= Some(key) {
+                        return Err(out_of_order(start));
+                    }
+                    in_order = true;
+                    (Some(name), key)
+                }
+                None => {
+                    let key = self.key()?;
+                    if previous >= Some(key) {
+                        return Err(out_of_order(start));
+                    }
+                    self.expect(b':', "expected a colon")?;
+                    let named = named(likely, key);
+                    ahead = named.map_or(ahead, |(index, _)| index + 1);
+                    in_order = named.is_some();
+                    (named.map(|(_, name)| name), key)
+                }
             };
-            if previous >= key {
-                return Err(NotCanonical { at: start, what: "the keys are not in order" });
-            }
-            previous = key;
-            self.expect(b':', "expected a colon")?;
-            entry(self, key)?;
+            previous = Some(key);
+            entry(self, name)?;
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
@@ -297,21 +363,6 @@ impl<'a> Scanner<'a> {
                 _ => return self.fail("expected a comma or a closing brace"),
             }
         }
-    }
-
-    /// The next key, where it is one of those expected; those before it are not there.
-    #[inline(always)]
-    fn expected(&mut self, expected: &mut std::slice::Iter<'_, &'static [u8]>) -> Option<&'a [u8]> {
-        let rest = self.bytes.get(self.at + 1..)?;
-        let found = expected.clone().position(|key| {
-            rest.len() > key.len() && rest[key.len()] == b'"' && rest.starts_with(key)
-        })?;
-        if self.bytes[self.at] != b'"' {
-            return None;
-        }
-        let key = expected.nth(found)?;
-        self.at += key.len() + 2;
-        Some(&rest[..key.len()])
     }
 
     /// A key of any kind.
@@ -332,7 +383,7 @@ impl<'a> Scanner<'a> {
             Some(b'"') => self.string().map(drop),
             Some(b'{') => {
                 self.at += 1;
-                self.entries(depth, &[], |scanner, _| scanner.value(depth + 1))
+                self.object(depth)
             }
             Some(b'[') => self.array(depth, |scanner| scanner.value(depth + 1)),
             Some(b't') => self.literal(b"true"),
@@ -340,6 +391,11 @@ impl<'a> Scanner<'a> {
             Some(b'-' | b'0'..=b'9') => self.integer(),
             _ => self.fail("expected a string, a boolean, an integer, an array or an object"),
         }
+    }
+
+    /// The entries of an object of any kind.
+    fn object(&mut self, depth: usize) -> Result<(), NotCanonical> {
+        self.entries(depth, &[] as &[Key<()>], |scanner, _| scanner.value(depth + 1))
     }
 
     fn array(
@@ -445,6 +501,13 @@ impl<'a> Scanner<'a> {
 
     fn hash(&mut self) -> Result<Hash, NotCanonical> {
         let start = self.at;
+        // Sixty-four digits hold no quotation mark: they need no search for the end.
+        if let Some([b'"', digits @ .., b'"']) = self.bytes[start..].first_chunk::<66>()
+            && let Some(hash) = Hash::from_digits(digits)
+        {
+            self.at += 66;
+            return Ok(hash);
+        }
         self.string()?
             .parse()
             .map_err(|_| NotCanonical { at: start, what: "expected 64 lower-case hex digits" })
@@ -458,12 +521,12 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let (mut name, mut bytes, mut commitment) = (None, None, None);
         self.expect(b'{', "expected a content part")?;
-        self.entries(2, PART, |scanner, key| {
-            match key {
-                b"name" => name = Some(scanner.string()?),
-                b"bytes" => bytes = Some(scanner.unsigned()?),
-                b"commitment" => commitment = Some(scanner.hash()?),
-                _ => scanner.value(3)?,
+        self.entries(2, &PART, |scanner, field| {
+            match field {
+                Some(PartField::Name) => name = Some(scanner.string()?),
+                Some(PartField::Bytes) => bytes = Some(scanner.unsigned()?),
+                Some(PartField::Commitment) => commitment = Some(scanner.hash()?),
+                Some(PartField::MediaType) | None => scanner.value(3)?,
             }
             Ok(())
         })?;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EMPTY_ROOT, decimal};
+use super::{EMPTY_ROOT, NodesAhead, decimal};
 use crate::hash::{Hash, node};
 
 /// The roots of the complete subtrees of a tree, largest first: all it takes to append to the
@@ -74,6 +74,22 @@ impl CompactRange {
         for _ in 0..self.size.trailing_ones() {
             let left = self.hashes.pop();
             hash = node(&left.expect("one hash for each one-bit of the size"), &hash);
+        }
+        self.hashes.push(hash);
+        self.size += 1;
+    }
+
+    /// Appends the hash of the next event, with nodes that were hashed ahead.
+    pub(crate) fn push_ahead(&mut self, leaf: Hash, ahead: &NodesAhead) {
+        let mut hash = leaf;
+        let mut level = 0;
+        while self.size >> level & 1 == 1 {
+            let left = self.hashes.pop();
+            let left = left.expect("one hash for each one-bit of the size");
+            hash = ahead
+                .above(level, self.size >> level, [&left, &hash])
+                .unwrap_or_else(|| node(&left, &hash));
+            level += 1;
         }
         self.hashes.push(hash);
         self.size += 1;

@@ -13,6 +13,7 @@ use crate::{
 
 use super::{
     ChainReport, Checkpoints, Finding, FindingKind, Severity,
+    batch::{self, Batch, Read},
     links::{Court, Links},
     memory::{Attempts, Findings, Recent, Seen, event_id, parse_id, tag},
     order::{Late, Order},
@@ -115,6 +116,14 @@ struct Counts {
     sealed: u64,
 }
 
+/// The parts of a record.
+#[derive(Clone, Copy)]
+struct Content<'a> {
+    record: RecordView<'a>,
+    /// The commitments to the clear ones; none where they have not been computed yet.
+    commitments: &'a [Hash],
+}
+
 /// How a stream of records ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -211,11 +220,53 @@ impl ChainVerifier {
         }
     }
 
+    /// Takes the next stored records, in their binary form: finds what [`push`](Self::push) would
+    /// find of one after the other, and is faster, because records are hashed side by side.
+    ///
+    /// Hand over as many as are at hand, a hundred or more where they are small.
+    ///
+    /// ```
+    /// use agent_audit_core::{chain::ChainRef, event::Event, event::chain::ChainOpened};
+    /// use agent_audit_core::{id::WriterId, record::Record};
+    /// use agent_audit_core::verify::{ChainVerifier, Checkpoints};
+    ///
+    /// let opened = Event::example(ChainOpened::new(WriterId::random(), "ed25519:…", "example"));
+    /// let chain = ChainRef::new(opened.tenant_id.clone(), opened.chain_id.clone());
+    /// let stored = Record::new(opened.canonical_bytes()?, Vec::new()).to_bytes();
+    /// let mut verifier = ChainVerifier::new(chain, Checkpoints::none());
+    /// verifier.push_batch(&[&stored]);
+    /// assert_eq!(verifier.head(), Some(opened.hash()?));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn push_batch(&mut self, stored: &[&[u8]]) {
+        for group in batch::groups(stored) {
+            let batch = Batch::read(group);
+            self.links.expect(batch.leaves());
+            for (read, stored) in batch.records.iter().zip(group) {
+                self.push_read(&batch, read, stored);
+            }
+        }
+    }
+
+    fn push_read(&mut self, batch: &Batch<'_>, read: &Read<'_>, stored: &[u8]) {
+        match read {
+            Read::Whole(whole) => {
+                self.push_hashed(whole.record, &whole.event, whole.hash, batch.commitments(whole));
+                self.counts.bytes += length(stored.len()) - length(whole.record.event_bytes.len());
+            }
+            Read::Damaged { what, .. } => {
+                self.counts.bytes += length(stored.len());
+                self.unplace(FindingKind::Tampered, format!("was changed: {what}"), None);
+            }
+        }
+    }
+
     /// Takes the next stored record, its frame already read.
     pub fn push_view(&mut self, record: RecordView<'_>) {
         match canonical::scan(record.event_bytes) {
             Ok(event) => {
-                self.push_scanned(record, &event);
+                let hash = hash::leaf(record.event_bytes);
+                self.push_hashed(record, &event, hash, &[]);
             }
             Err(error) => {
                 self.counts.bytes += length(record.event_bytes.len());
@@ -224,10 +275,17 @@ impl ChainVerifier {
         }
     }
 
-    /// Takes the next stored record, its event already scanned; returns the event hash.
-    pub(super) fn push_scanned(&mut self, record: RecordView<'_>, event: &EventView<'_>) -> Hash {
+    /// Takes the next stored record, its event scanned and hashed; the commitments to its clear
+    /// parts where they are known.
+    pub(super) fn push_hashed(
+        &mut self,
+        record: RecordView<'_>,
+        event: &EventView<'_>,
+        hash: Hash,
+        commitments: &[Hash],
+    ) {
         self.counts.bytes += length(record.event_bytes.len());
-        let hash = hash::leaf(record.event_bytes);
+        let content = Content { record, commitments };
         let chain = &self.findings.chain;
         if event.tenant_id != chain.tenant_id.as_str() || event.chain_id != chain.chain_id.as_str()
         {
@@ -239,10 +297,9 @@ impl ChainVerifier {
                 shown(event.chain_id)
             );
             self.unplace(FindingKind::Foreign, detail, id);
-            return hash;
+            return;
         }
-        self.place(record, event, hash);
-        hash
+        self.place(content, event, hash);
     }
 
     /// Ends the verification.
@@ -356,7 +413,7 @@ impl ChainVerifier {
         self.next += skipped;
     }
 
-    fn place(&mut self, record: RecordView<'_>, event: &EventView<'_>, hash: Hash) {
+    fn place(&mut self, content: Content<'_>, event: &EventView<'_>, hash: Hash) {
         let (sequence, previous) = (event.sequence, event.previous_event_hash);
         let follows = match self.next {
             0 => previous == Hash::ZERO,
@@ -369,7 +426,7 @@ impl ChainVerifier {
             self.place_unplaced(sequence, previous);
         }
         if sequence == self.next {
-            self.take(record, event, hash);
+            self.take(content, event, hash);
         } else if follows {
             let id = parse_id(event.event_id).and_then(event_id);
             let detail = format!(
@@ -377,18 +434,18 @@ impl ChainVerifier {
                 self.next.saturating_sub(1)
             );
             self.findings.at(FindingKind::Tampered, self.next, id, detail);
-            self.take(record, event, hash);
+            self.take(content, event, hash);
             self.links.blame_head();
         } else if sequence > self.next {
             self.leap(sequence, previous);
-            self.take(record, event, hash);
+            self.take(content, event, hash);
         } else {
             let next = self.next;
             let mut court = Court { findings: &mut self.findings, recent: &self.recent };
             if self.order.late(&mut court, sequence, previous, hash, next) == Late::Moved {
                 self.counts.events += 1;
                 self.remember(event, sequence, hash);
-                self.check_content(record, event, sequence);
+                self.check_content(content, event, sequence);
             }
         }
     }
@@ -425,7 +482,7 @@ impl ChainVerifier {
     }
 
     /// Takes a record at the position that comes next.
-    fn take(&mut self, record: RecordView<'_>, event: &EventView<'_>, hash: Hash) {
+    fn take(&mut self, content: Content<'_>, event: &EventView<'_>, hash: Hash) {
         let at = self.next;
         self.unplaced = 0;
         self.counts.events += 1;
@@ -439,7 +496,7 @@ impl ChainVerifier {
         self.check_time(event, at);
         self.follow_attempts(event, at, id);
         self.check_schema(event, at, id);
-        self.check_content(record, event, at);
+        self.check_content(content, event, at);
     }
 
     fn remember(&mut self, event: &EventView<'_>, at: u64, hash: Hash) -> u128 {
@@ -540,7 +597,9 @@ impl ChainVerifier {
         }
     }
 
-    fn check_content(&mut self, record: RecordView<'_>, event: &EventView<'_>, at: u64) {
+    fn check_content(&mut self, content: Content<'_>, event: &EventView<'_>, at: u64) {
+        let Content { record, commitments } = content;
+        let mut known = commitments.iter();
         let count = record.part_count();
         if count == 0 && event.content_len() == 0 {
             return;
@@ -554,8 +613,12 @@ impl ChainVerifier {
             match body {
                 PartView::Clear { salt, bytes } => {
                     self.counts.bytes += length(bytes.len());
+                    let known = known.next();
                     let matches = length(bytes.len()) == reference.bytes
-                        && commitment(&Salt::from_bytes(*salt), bytes) == reference.commitment;
+                        && known.map_or_else(
+                            || commitment(&Salt::from_bytes(*salt), bytes),
+                            |known| *known,
+                        ) == reference.commitment;
                     if !matches {
                         let detail = format!(
                             "has other content than it committed to: part {} was changed",

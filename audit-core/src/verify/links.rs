@@ -7,7 +7,10 @@
 //! record is what had been written; it takes the record's place in the tree, which therefore still
 //! has the root of later checkpoints, unless something else was changed too.
 
-use crate::{hash::Hash, tree::CompactRange};
+use crate::{
+    hash::Hash,
+    tree::{CompactRange, NodesAhead},
+};
 
 use super::{
     Basis, Finding, FindingKind,
@@ -80,6 +83,7 @@ struct Alternative {
 pub(super) struct Links {
     /// The leaves before the head; absent once a leaf is not known.
     tree: Option<CompactRange>,
+    nodes: NodesAhead,
     head: Option<Head>,
     doubt: Option<Doubt>,
     alternative: Option<Alternative>,
@@ -101,6 +105,7 @@ impl Links {
         let ahead = checkpoints.partition_point(|known| known.size < start);
         Self {
             tree: Some(tree),
+            nodes: NodesAhead::default(),
             head: head.map(|hash| Head { hash, blamed: false, settled: true }),
             doubt: None,
             alternative: None,
@@ -122,6 +127,13 @@ impl Links {
 
     pub(super) fn head_hash(&self) -> Option<Hash> {
         self.head.map(|head| head.hash)
+    }
+
+    /// Hashes the nodes of the tree ahead, for records that are about to be pushed.
+    pub(super) fn expect(&mut self, leaves: impl Iterator<Item = Hash>) {
+        let Some(tree) = &self.tree else { return };
+        let head = self.head.filter(|head| !head.settled).map(|head| head.hash);
+        self.nodes = NodesAhead::of(tree, head.into_iter().chain(leaves));
     }
 
     /// Takes the record at `at`, which comes straight after the head.
@@ -242,7 +254,7 @@ impl Links {
     #[inline]
     fn settle(&mut self, court: &mut Court<'_>, leaf: Hash) {
         let Some(tree) = &mut self.tree else { return };
-        tree.push(leaf);
+        tree.push_ahead(leaf, &self.nodes);
         let size = tree.size();
         if let Some(alternative) = &mut self.alternative {
             alternative.tree.push(leaf);

@@ -43,6 +43,7 @@
 #[cfg(all(test, feature = "writer"))]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod attacks;
+mod batch;
 mod chain;
 mod checkpoints;
 #[cfg(feature = "writer")]

@@ -11,13 +11,18 @@ use std::{
 use crate::{
     canonical::{self, EventView},
     chain::ChainRef,
+    hash::Hash,
     id::{ChainId, TenantId},
     journal::{Scan, ScanEnd},
     record::RecordView,
 };
 
 use super::{
-    super::{ChainReport, ChainVerifier, Checkpoints, Finding, FindingKind, Severity, chain::End},
+    super::{
+        ChainReport, ChainVerifier, Checkpoints, Finding, FindingKind, Severity,
+        batch::{self, Read, Whole},
+        chain::End,
+    },
     Slots, Ticker, VerifyError,
     stores::Copy,
 };
@@ -64,8 +69,8 @@ impl Slot {
         }
     }
 
-    /// Takes a record of the journal, its event scanned where that was possible.
-    fn push(&mut self, record: RecordView<'_>, event: Option<&EventView<'_>>) {
+    /// Takes a record of the journal, its event scanned and hashed where that was possible.
+    fn push(&mut self, record: RecordView<'_>, whole: Option<(&Whole<'_>, &[Hash])>) {
         let mut verifier = self.journal.take().unwrap_or_else(|| self.begin());
         let end = self.copies.get(self.primary).map_or(0, |copy| copy.verifier.next_sequence());
         if !self.beyond && verifier.next_sequence() >= end {
@@ -73,16 +78,16 @@ impl Slot {
             verifier.forget_counts();
             self.beyond = true;
         }
-        match event {
+        match whole {
             None => verifier.push_view(record),
-            Some(event) => {
-                let hash = verifier.push_scanned(record, event);
+            Some((Whole { event, hash, .. }, commitments)) => {
+                verifier.push_hashed(record, event, *hash, commitments);
                 for (at, copy) in self.copies.iter().enumerate() {
                     let index = event.sequence.checked_sub(copy.first);
                     let other = index
                         .and_then(|index| usize::try_from(index).ok())
                         .and_then(|index| copy.hashes.get(index));
-                    if other.is_some_and(|other| *other != hash) {
+                    if other.is_some_and(|other| other != hash) {
                         match self.conflicts.last_mut() {
                             Some((copy, _, last)) if *copy == at && *last + 1 == event.sequence => {
                                 *last = event.sequence;
@@ -306,10 +311,16 @@ pub(super) fn verify(
         shares[at].slots.insert(id, slot);
     }
     if let [share] = &mut shares[..] {
+        let mut batch = Batch::default();
         read(&mut scan, ticker, &mut findings, |_, record| {
-            share.take(record);
+            batch.push(record);
+            if batch.bytes.len() >= BATCH {
+                share.take_all(&batch);
+                batch = Batch::default();
+            }
             true
         })?;
+        share.take_all(&batch);
     } else {
         spread(&mut scan, &mut shares, ticker, &mut findings)?;
     }
@@ -399,10 +410,16 @@ struct Batch {
     ends: Vec<usize>,
 }
 
+impl Batch {
+    fn push(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.ends.push(self.bytes.len());
+    }
+}
+
 impl Lane {
     fn push(&mut self, record: &[u8]) -> bool {
-        self.batch.bytes.extend_from_slice(record);
-        self.batch.ends.push(self.batch.bytes.len());
+        self.batch.push(record);
         self.batch.bytes.len() < BATCH || self.flush()
     }
 
@@ -427,44 +444,56 @@ impl Share {
 
     fn take_all(&mut self, batch: &Batch) {
         let mut start = 0;
-        for end in &batch.ends {
-            self.take(&batch.bytes[start..*end]);
-            start = *end;
+        let records = batch.ends.iter().map(|end| {
+            let begin = std::mem::replace(&mut start, *end);
+            &batch.bytes[begin..*end]
+        });
+        for group in batch::groups(&records.collect::<Vec<_>>()) {
+            let read = batch::Batch::read(group);
+            for (record, stored) in read.records.iter().zip(group) {
+                match record {
+                    Read::Whole(whole) => self.take_whole(whole, read.commitments(whole)),
+                    Read::Damaged { record, what } => self.take_damaged(stored, *record, what),
+                }
+            }
         }
     }
 
-    fn take(&mut self, stored: &[u8]) {
-        let record = RecordView::parse(stored);
-        let scanned = record.as_ref().ok().map(|record| canonical::scan(record.event_bytes));
-        let event = scanned.as_ref().and_then(|scanned| scanned.as_ref().ok());
-        // A record that cannot be scanned still goes to the chain that it seems to name: there it
-        // stands at a position.
-        let id = event.map_or_else(|| chain_id(stored), |event| Some(event.chain_id));
-        let elsewhere = self.elsewhere;
-        let slot = id.and_then(|id| {
-            if !self.slots.contains_key(id) {
-                let event = event?;
-                let chain = ChainRef::new(
-                    TenantId::new(event.tenant_id).ok()?,
-                    ChainId::new(event.chain_id).ok()?,
-                );
-                let mut slot = Slot::new(chain, Checkpoints::none());
-                slot.elsewhere = elsewhere;
-                self.slots.insert(id.into(), slot);
-            }
-            self.slots.get_mut(id)
-        });
+    fn take_whole(&mut self, whole: &Whole<'_>, commitments: &[Hash]) {
+        match self.slot(whole.event.chain_id, Some(&whole.event)) {
+            Some(slot) => slot.push(whole.record, Some((whole, commitments))),
+            None => self.belongs_nowhere("it names no chain"),
+        }
+    }
+
+    fn slot(&mut self, id: &str, event: Option<&EventView<'_>>) -> Option<&mut Slot> {
+        if !self.slots.contains_key(id) {
+            let event = event?;
+            let chain = ChainRef::new(
+                TenantId::new(event.tenant_id).ok()?,
+                ChainId::new(event.chain_id).ok()?,
+            );
+            let mut slot = Slot::new(chain, Checkpoints::none());
+            slot.elsewhere = self.elsewhere;
+            self.slots.insert(id.into(), slot);
+        }
+        self.slots.get_mut(id)
+    }
+
+    fn belongs_nowhere(&mut self, why: &str) {
+        let detail = format!("a journal entry was changed and belongs to no chain: {why}");
+        self.findings.push(Finding::new(FindingKind::Tampered, detail).in_place(JOURNAL));
+    }
+
+    /// A record that cannot be read still goes to the chain that it seems to name: there it stands
+    /// at a position.
+    fn take_damaged(&mut self, stored: &[u8], record: Option<RecordView<'_>>, why: &str) {
+        let slot = chain_id(stored).and_then(|id| self.slot(id, None));
         match (slot, record) {
-            (Some(slot), Ok(record)) => slot.push(record, event),
-            (Some(slot), Err(_)) => slot.push_unreadable(stored),
-            (None, _) => {
-                let why = match scanned {
-                    Some(Err(error)) => error.to_string(),
-                    _ => "it names no chain".to_owned(),
-                };
-                let detail = format!("a journal entry was changed and belongs to no chain: {why}");
-                self.findings.push(Finding::new(FindingKind::Tampered, detail).in_place(JOURNAL));
-            }
+            (Some(slot), Some(record)) => slot.push(record, None),
+            (Some(slot), None) => slot.push_unreadable(stored),
+            (None, Some(_)) => self.belongs_nowhere(why),
+            (None, None) => self.belongs_nowhere("it names no chain"),
         }
     }
 }
