@@ -12,7 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     canonical::EventView,
-    event::chain::GapReason,
+    event::{
+        Payload, Value,
+        chain::GapReason,
+        model::{ModelDecided, ModelStatus},
+        tool::{ToolCompleted, ToolStatus},
+    },
     hash::Hash,
     id::{ChainId, EventId, TenantId},
     journal::Ticket,
@@ -30,14 +35,17 @@ pub(crate) struct Chain {
     gap: Mutex<GapState>,
     /// Whether there is a gap to tell, so that recording needs no second lock to know.
     has_gap: AtomicBool,
+    /// Attempts that the process before left without an outcome.
+    dead: Mutex<Vec<(EventId, OpenAttempt)>>,
+    has_dead: AtomicBool,
 }
 
 /// Events that were refused, until a `chain.gap` that tells of them is durable.
 #[derive(Debug, Default)]
 struct GapState {
     open: Option<Gap>,
-    /// The journal entry of a `chain.gap` on its way to the disk, and what it tells.
-    written: Option<(u64, Gap)>,
+    /// The journal entries of `chain.gap` events on their way to the disk, and what they tell.
+    written: Vec<(u64, Gap)>,
 }
 
 /// How much was refused, when and why.
@@ -70,16 +78,17 @@ impl GapState {
         });
     }
 
-    /// Takes back what was told by an entry that did not become durable, and says whether there was
-    /// one.
-    fn take_back(&mut self, next_entry: u64) -> bool {
-        match self.written.take() {
-            Some((entry, gap)) if entry >= next_entry => {
+    /// Takes back what was told by entries that did not become durable, and says how many there
+    /// were.
+    fn take_back(&mut self, next_entry: u64) -> u64 {
+        let mut taken_back = 0;
+        for (entry, gap) in std::mem::take(&mut self.written) {
+            if entry >= next_entry {
                 self.add(gap);
-                true
+                taken_back += 1;
             }
-            _ => false,
         }
+        taken_back
     }
 }
 
@@ -90,12 +99,38 @@ impl Chain {
             state: Mutex::new(state),
             gap: Mutex::new(GapState::default()),
             has_gap: AtomicBool::new(false),
+            dead: Mutex::default(),
+            has_dead: AtomicBool::new(false),
         }
     }
 
     /// Whether there is a gap to tell.
     pub(crate) fn has_gap(&self) -> bool {
         self.has_gap.load(Ordering::Acquire)
+    }
+
+    /// Whether the log has something to write before the next event.
+    pub(crate) fn owes(&self) -> bool {
+        self.has_gap() || self.has_dead.load(Ordering::Acquire)
+    }
+
+    /// Remembers the attempts that are open now, as those of a dead process.
+    pub(crate) fn bury_open_attempts(&self) {
+        let open: Vec<_> = self.lock().open.clone().into_iter().collect();
+        self.has_dead.store(!open.is_empty(), Ordering::Release);
+        *self.dead.lock().unwrap_or_else(PoisonError::into_inner) = open;
+    }
+
+    /// One attempt of a dead process that has no outcome yet.
+    pub(crate) fn dead_attempt(&self) -> Option<(EventId, OpenAttempt)> {
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        // Some may have been closed since: by an outcome that came late, or by another caller.
+        let state = self.lock();
+        while dead.last().is_some_and(|(id, _)| !state.open.contains_key(id)) {
+            dead.pop();
+        }
+        self.has_dead.store(!dead.is_empty(), Ordering::Release);
+        dead.last().cloned()
     }
 
     pub(crate) fn add_gap(&self, gap: Gap) {
@@ -107,8 +142,11 @@ impl Chain {
     }
 
     /// Remembers what a `chain.gap` tells until it is durable.
-    pub(crate) fn gap_written(&self, entry: u64, told: Gap) {
-        self.with_gap(|state| state.written = Some((entry, told)));
+    pub(crate) fn gap_written(&self, entry: u64, told: Gap, durable: u64) {
+        self.with_gap(|state| {
+            state.written.retain(|(entry, _)| *entry >= durable);
+            state.written.push((entry, told));
+        });
     }
 
     /// The state's lock is taken before this one where both are needed.
@@ -155,6 +193,30 @@ pub(crate) struct OpenAttempt {
     pub(crate) kind: AttemptKind,
     /// The canonical payload of the intent.
     pub(crate) payload: String,
+}
+
+impl OpenAttempt {
+    /// The outcome of an attempt whose process died.
+    pub(crate) fn unknown_outcome(&self, id: EventId) -> Payload {
+        let intent: Value = serde_json::from_str(&self.payload)
+            .unwrap_or_else(|_| Value::Object(Default::default()));
+        let text =
+            |name| intent.field(name).and_then(Value::as_text).unwrap_or("unknown").to_owned();
+        match self.kind {
+            AttemptKind::Tool => {
+                let mut completed = ToolCompleted::new(text("tool_name"), id, ToolStatus::Unknown);
+                completed.call_id =
+                    intent.field("call_id").and_then(Value::as_text).and_then(|id| id.parse().ok());
+                completed.into()
+            }
+            AttemptKind::Model => {
+                let (provider, model) = (text("provider"), text("requested_model"));
+                ModelDecided::new(provider, model, ModelStatus::Unknown)
+                    .with_request_event_id(id)
+                    .into()
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -292,8 +354,7 @@ impl Chains {
                 None => ChainState::empty(),
             };
             let told_again = chain.with_gap(|gap| gap.take_back(next_entry));
-            let own = u64::from(state.announced_at.is_some_and(|at| at >= next_entry))
-                + u64::from(told_again);
+            let own = u64::from(state.announced_at.is_some_and(|at| at >= next_entry)) + told_again;
             let lost = state.next().saturating_sub(back.next()).saturating_sub(own);
             if lost > 0 {
                 chain.add_gap(Gap::of(GapReason::JournalFailed, lost, now));

@@ -76,8 +76,12 @@ impl AuditLog {
     pub fn close_blocking(&self, deadline: Duration) -> Result<CloseReport, AuditError> {
         let until = Instant::now() + deadline;
         let core = self.core();
-        if core.closed.swap(true, Ordering::AcqRel) {
-            return Err(AuditError::closed());
+        {
+            // Locked for writing, so that no event is on its way to its place when the chains end.
+            let _chains = core.chains.write().unwrap_or_else(PoisonError::into_inner);
+            if core.closed.swap(true, Ordering::AcqRel) {
+                return Err(AuditError::closed());
+            }
         }
         let ended = self.end_chains(until);
         let undelivered = core.delivery.close(until.saturating_duration_since(Instant::now()));
@@ -91,7 +95,8 @@ impl AuditLog {
         Ok(CloseReport { undelivered, unclosed_chains })
     }
 
-    /// Writes `chain.closed` to every chain that this process has written to, and says how many it
+    /// Writes `chain.closed` to every chain that this process has written to, or owes something to,
+    /// and says how many it
     /// could not be written to in time.
     fn end_chains(&self, until: Instant) -> Result<usize, AuditError> {
         let core = self.core();
@@ -99,7 +104,10 @@ impl AuditLog {
             let chains = core.chains.read().unwrap_or_else(PoisonError::into_inner);
             chains
                 .iter()
-                .filter(|chain| chain.lock().announced_at.is_some_and(|at| at >= core.first_entry))
+                .filter(|chain| {
+                    let announced = chain.lock().announced_at;
+                    chain.owes() || announced.is_some_and(|at| at >= core.first_entry)
+                })
                 .map(|chain| chain.id.tenant_id.clone())
                 .collect()
         };
@@ -128,7 +136,7 @@ impl AuditLog {
 }
 
 /// Runs a future on this thread, until a moment at the latest.
-fn block_on_until<F: Future>(future: F, until: Instant) -> Option<F::Output> {
+pub(super) fn block_on_until<F: Future>(future: F, until: Instant) -> Option<F::Output> {
     struct Unpark(Thread);
 
     impl Wake for Unpark {

@@ -18,7 +18,7 @@ use crate::{
         Payload,
         chain::{ChainGap, ChainOpened, ChainResumed, GapReason},
     },
-    id::{AgentId, EventId, SessionId, TenantId, WriterId},
+    id::{AgentId, EventId, InvalidId, SessionId, TenantId, WriterId},
     journal::{Journal, JournalError, JournalErrorKind, Permit, Ticket},
     key::SigningKey,
 };
@@ -73,9 +73,18 @@ enum Track {
         /// Whether it is the first event of the chain.
         opens: bool,
     },
-    /// A `chain.gap`.
-    Gap,
+    /// A `chain.gap`, and what it tells.
+    Gap(Gap),
+    /// The outcome of an attempt whose process died.
+    Dead(EventId),
     End,
+}
+
+impl Track {
+    /// Whether it is the log's own business, which goes on while the log is being closed.
+    fn is_own(&self) -> bool {
+        matches!(self, Self::Lifecycle { .. } | Self::Gap(_) | Self::Dead(_) | Self::End)
+    }
 }
 
 impl Core {
@@ -115,12 +124,20 @@ impl Core {
             match self.place(&chain, prepared, permit, &track, scope) {
                 Ok(enqueued) => return Ok(enqueued),
                 Err(NotPlaced::Failed(error)) => return Err(self.lost(&chain, error)),
+                Err(NotPlaced::Closed) => return Err(AuditError::closed()),
                 Err(NotPlaced::PreambleFirst(back)) => prepared = *back,
             }
-            while let Some(preamble) = self.preamble(&chain) {
-                self.write_preamble(&chain, preamble).await?;
-            }
+            self.settle(&chain).await?;
         }
+    }
+
+    /// Writes what the log itself owes to a chain: that it is opened or resumed, the outcomes of
+    /// attempts whose process died, the events that were refused.
+    pub(super) async fn settle(&self, chain: &Arc<Chain>) -> Result<(), AuditError> {
+        while let Some(preamble) = self.preamble(chain)? {
+            self.write_preamble(chain, preamble).await?;
+        }
+        Ok(())
     }
 
     /// Waits until an event has come as far as asked.
@@ -164,10 +181,13 @@ impl Core {
         let _nobody_rebuilds = self.chains.read().unwrap_or_else(PoisonError::into_inner);
         let mut state = chain.lock();
         let announced = state.announced_at.is_some_and(|at| at >= self.first_entry);
+        if self.closed.load(Ordering::Acquire) && !track.is_own() {
+            return Err(NotPlaced::Closed);
+        }
         let in_turn = match track {
             Track::Lifecycle { opens } => !announced && *opens == (state.next() == 0),
-            Track::Gap => announced,
-            _ => announced && !chain.has_gap(),
+            Track::Gap(_) | Track::Dead(_) => announced,
+            _ => announced && !chain.owes(),
         };
         if !in_turn {
             return Err(NotPlaced::PreambleFirst(Box::new(prepared)));
@@ -198,10 +218,17 @@ impl Core {
                 state.open.remove(attempt);
             }
             (Track::Lifecycle { .. }, _) => state.announced_at = Some(ticket.index()),
+            (Track::Dead(attempt), _) => {
+                state.open.remove(attempt);
+            }
+            (Track::Gap(told), _) => {
+                let durable = self.journal.durable_index();
+                chain.gap_written(ticket.index(), told.clone(), durable);
+            }
             (Track::End, _) => state.closed = true,
             _ => {}
         }
-        let due = state.next() - state.checkpointed == self.checkpoint_events;
+        let due = state.next().saturating_sub(state.checkpointed) == self.checkpoint_events;
         drop(state);
         if due {
             self.ask(|wake| wake.checkpoint = true);
@@ -221,11 +248,12 @@ impl Core {
     }
 
     /// What must stand in the chain before the next event.
-    fn preamble(&self, chain: &Chain) -> Option<Preamble> {
+    fn preamble(&self, chain: &Chain) -> Result<Option<Preamble>, AuditError> {
         let state = chain.lock();
         if state.announced_at.is_none_or(|at| at < self.first_entry) {
             let (writer, key) = (self.writer_id.clone(), self.key.verifying_key().to_string());
-            let payload = if state.next() == 0 {
+            let opens = state.next() == 0;
+            let payload = if opens {
                 Payload::from(ChainOpened::new(writer, key, SOFTWARE))
             } else {
                 let mut resumed =
@@ -233,10 +261,20 @@ impl Core {
                 resumed.torn_bytes = self.torn_bytes;
                 resumed.into()
             };
-            return Some(Preamble { payload, opens: Some(state.next() == 0), gap: None });
+            return Ok(Some(Preamble::own(payload, Track::Lifecycle { opens })));
         }
         drop(state);
-        let gap = chain.take_gap()?;
+        if let Some((id, attempt)) = chain.dead_attempt() {
+            let damaged = |error: InvalidId| AuditError::damaged(error.to_string());
+            return Ok(Some(Preamble {
+                session: SessionId::new(&attempt.session).map_err(damaged)?,
+                agent: AgentId::new(&attempt.agent).map_err(damaged)?,
+                parent: Some(id),
+                payload: attempt.unknown_outcome(id),
+                track: Track::Dead(id),
+            }));
+        }
+        let Some(gap) = chain.take_gap() else { return Ok(None) };
         let payload = ChainGap::new(gap.reason.clone(), gap.lost)
             .with_first_at(gap.first_at)
             .with_last_at(gap.last_at);
@@ -244,7 +282,7 @@ impl Core {
             0 => payload,
             actions => payload.with_unrecorded_actions(actions),
         };
-        Some(Preamble { payload: payload.into(), opens: None, gap: Some(gap) })
+        Ok(Some(Preamble::own(payload.into(), Track::Gap(gap))))
     }
 
     async fn write_preamble(
@@ -252,26 +290,28 @@ impl Core {
         chain: &Arc<Chain>,
         preamble: Preamble,
     ) -> Result<(), AuditError> {
+        let Preamble { session, agent, parent, payload, track } = preamble;
         // Until its entry has a place, a gap goes back when this future is dropped or fails.
-        let mut gap = GapGuard { chain, gap: preamble.gap };
-        let (session, agent) = (SessionId::system(), AgentId::system());
+        let mut told = GapGuard {
+            chain,
+            gap: match &track {
+                Track::Gap(gap) => Some(gap.clone()),
+                _ => None,
+            },
+        };
         let scope = Scope::system(&chain.id.tenant_id, &session, &agent);
-        let draft = Draft::new(preamble.payload);
+        let mut draft = Draft::new(payload);
+        draft.parent_event_id = parent;
         let prepared = Prepared::new(draft, &scope, &chain.id.chain_id, &self.writer_id)?;
         let permit = self.admit(chain, prepared.entry_bytes()).await?;
-        let track = match preamble.opens {
-            Some(opens) => Track::Lifecycle { opens },
-            None => Track::Gap,
-        };
         match self.place(chain, prepared, permit, &track, &scope) {
-            Ok(enqueued) => {
-                if let Some(told) = gap.gap.take() {
-                    chain.gap_written(enqueued.ticket.index(), told);
-                }
+            Ok(_) => {
+                told.gap = None;
                 Ok(())
             }
             // Somebody else announced the chain, or it must be announced otherwise: look again.
             Err(NotPlaced::PreambleFirst(_)) => Ok(()),
+            Err(NotPlaced::Closed) => Err(AuditError::closed()),
             Err(NotPlaced::Failed(error)) => Err(self.lost(chain, error)),
         }
     }
@@ -327,10 +367,19 @@ impl Core {
 
 /// An event that the log itself writes before the next one.
 struct Preamble {
+    session: SessionId,
+    agent: AgentId,
+    parent: Option<EventId>,
     payload: Payload,
-    /// Set where it announces the chain: whether for the first time.
-    opens: Option<bool>,
-    gap: Option<Gap>,
+    track: Track,
+}
+
+impl Preamble {
+    /// An event of the log's own session.
+    fn own(payload: Payload, track: Track) -> Self {
+        let (session, agent) = (SessionId::system(), AgentId::system());
+        Self { session, agent, parent: None, payload, track }
+    }
 }
 
 struct GapGuard<'a> {
@@ -349,6 +398,8 @@ impl Drop for GapGuard<'_> {
 enum NotPlaced {
     /// The chain is not announced: after a recovery, or by a race.
     PreambleFirst(Box<Prepared>),
+    /// The log was closed meanwhile.
+    Closed,
     Failed(JournalError),
 }
 

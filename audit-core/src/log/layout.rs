@@ -5,7 +5,7 @@
 //! | `log.json` | `{"format":1,"writer_id":"…"}`: what makes a directory a log |
 //! | `journal/` | the [journal](crate::journal); its entries are described in [`super::entry`] |
 //! | `chains.json` | the state of every chain at one journal entry, so that opening is quick |
-//! | `checkpoints/NNNNNN.ndjson` | signed checkpoints, one JSON object a line |
+//! | `checkpoints/NNNNNN.ndjson` | signed checkpoints, one JSON object a line; where the log was told to keep them elsewhere, in a directory there with the writer id as its name |
 //! | `keys/signing.key` | the signing key, readable by its owner alone |
 //! | `keys/<id>.pub` | each public key that signed here, one line |
 //! | `cursors/<sink>.json` | how far each sink has acknowledged |

@@ -52,10 +52,11 @@ impl Maintenance {
     }
 
     fn tick(&mut self) {
-        let worked =
-            self.checkpoint(false).and_then(|()| self.snapshot_if_due()).and_then(|()| self.trim());
-        if let Err(error) = worked {
-            tracing::warn!(%error, "maintenance of the audit log failed; it is tried again");
+        // Each on its own: a full disk of checkpoints must not keep the journal from being trimmed.
+        for worked in [self.checkpoint(false), self.snapshot_if_due(), self.trim()] {
+            if let Err(error) = worked {
+                tracing::warn!(%error, "maintenance of the audit log failed; it is tried again");
+            }
         }
     }
 
@@ -68,7 +69,7 @@ impl Maintenance {
             let chains = core.chains.read().unwrap_or_else(PoisonError::into_inner);
             for chain in chains.iter() {
                 let state = chain.lock();
-                let new = state.next() - state.checkpointed;
+                let new = state.next().saturating_sub(state.checkpointed);
                 if new == 0 {
                     self.waiting.remove(&chain.id.chain_id);
                     continue;

@@ -40,6 +40,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 pub use close::CloseReport;
@@ -51,27 +52,21 @@ pub use options::{AuditLogBuilder, Clock, SystemClock};
 pub(crate) use prepare::Scope;
 pub use receipt::{Durability, Receipt};
 
-use self::{
-    chains::{AttemptKind, OpenAttempt},
-    checkpoints::CheckpointFile,
-    core::Wake,
-    maintenance::Maintenance,
-};
+use self::{checkpoints::CheckpointFile, core::Wake, maintenance::Maintenance};
 use crate::{
     context::AuditContext,
     delivery::{Delivery, SinkHealth},
     error::{AuditError, AuditErrorKind},
-    event::{
-        Payload, Value,
-        model::{ModelDecided, ModelStatus},
-        tool::{ToolCompleted, ToolStatus},
-    },
-    id::{AgentId, EventId, InvalidId, SessionId, TenantId, WriterId},
+    id::{AgentId, InvalidId, SessionId, TenantId, WriterId},
     journal::{Journal, JournalStats},
     key::{SigningKey, VerifyingKey},
 };
 
-/// An open audit log. Clones share it; the last one to go closes it without a deadline.
+/// An open audit log. Clones share it.
+///
+/// Call [`close`](Self::close) at the end: it delivers, and closes the chains. When the last clone
+/// goes without it, what was taken is still written and covered by a signed checkpoint, but the
+/// chains go on at the next open as after a crash, and so does delivery.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -179,9 +174,12 @@ impl AuditLog {
         let journal = Arc::new(journal);
         let identity = layout::identity(&layout, recovered.next_index == 0)?;
         let key = signing_key(&layout, builder.signing_key)?;
-        let checkpoint_dir = builder.checkpoint_dir.unwrap_or_else(|| layout.checkpoints());
+        let checkpoint_dir = match builder.checkpoint_dir {
+            Some(dir) => dir.join(identity.writer_id.as_str()),
+            None => layout.checkpoints(),
+        };
         let (checkpoints, latest) = CheckpointFile::open(&checkpoint_dir)?;
-        let chains = replay::checked(&layout, &journal, recovered, &latest)?;
+        let chains = replay::checked(&layout, &journal, recovered, Some(&latest))?;
         if let Some(torn) = recovered.torn {
             tracing::warn!(
                 segment = torn.segment,
@@ -222,51 +220,38 @@ impl AuditLog {
     }
 
     /// Closes what the process before left open: nobody will ever know more than that.
+    ///
+    /// A journal that is full, or a disk that does not answer, does not keep the log from opening:
+    /// the outcomes are then written in front of the chain's next event.
     fn close_dead_attempts(&self) -> Result<(), AuditError> {
         let core = self.core();
-        let open: Vec<_> = {
+        let chains: Vec<_> = {
             let chains = core.chains.read().unwrap_or_else(PoisonError::into_inner);
-            chains
-                .iter()
-                .flat_map(|chain| {
-                    let state = chain.lock();
-                    let tenant = chain.id.tenant_id.clone();
-                    state.open.clone().into_iter().map(move |(id, open)| (tenant.clone(), id, open))
-                })
-                .collect()
+            chains.iter().filter(|chain| !chain.lock().open.is_empty()).cloned().collect()
         };
-        for (tenant, id, attempt) in open {
-            let damaged = |error: InvalidId| AuditError::damaged(error.to_string());
-            let session = SessionId::new(&attempt.session).map_err(damaged)?;
-            let agent = AgentId::new(&attempt.agent).map_err(damaged)?;
-            let draft = Draft::new(unknown_outcome(id, &attempt)).with_parent(id);
-            let scope = Scope::system(&tenant, &session, &agent);
-            pollster::block_on(core.record(&scope, draft, Durability::Journaled))?;
+        for chain in &chains {
+            chain.bury_open_attempts();
         }
+        for chain in &chains {
+            match close::block_on_until(core.settle(chain), Instant::now() + PATIENCE) {
+                Some(Ok(())) => {}
+                Some(Err(error)) if error.kind() == AuditErrorKind::Damaged => return Err(error),
+                Some(Err(_)) | None => {
+                    tracing::warn!(
+                        "attempts of a dead process are closed when the journal has room"
+                    );
+                    return Ok(());
+                }
+            }
+        }
+        let tickets: Vec<_> = chains.iter().filter_map(|chain| chain.lock().last_ticket).collect();
+        core.all_durable(&tickets);
         Ok(())
     }
 }
 
-/// The outcome of an attempt whose process died.
-fn unknown_outcome(id: EventId, attempt: &OpenAttempt) -> Payload {
-    let intent: Value = serde_json::from_str(&attempt.payload)
-        .unwrap_or_else(|_| Value::Object(Default::default()));
-    let text = |name| intent.field(name).and_then(Value::as_text).unwrap_or("unknown").to_owned();
-    match attempt.kind {
-        AttemptKind::Tool => {
-            let mut completed = ToolCompleted::new(text("tool_name"), id, ToolStatus::Unknown);
-            completed.call_id =
-                intent.field("call_id").and_then(Value::as_text).and_then(|id| id.parse().ok());
-            completed.into()
-        }
-        AttemptKind::Model => {
-            let (provider, model) = (text("provider"), text("requested_model"));
-            ModelDecided::new(provider, model, ModelStatus::Unknown)
-                .with_request_event_id(id)
-                .into()
-        }
-    }
-}
+/// How long opening waits for room in the journal.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 fn signing_key(layout: &Layout, given: Option<SigningKey>) -> Result<SigningKey, AuditError> {
     let dir = layout.keys();
@@ -314,7 +299,12 @@ impl From<std::convert::Infallible> for InvalidName {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.core.closed.store(true, Ordering::Release);
-        self.stop_maintenance();
+        // Without a close the chains stay open, but what is durable is covered by a checkpoint.
+        if let Some(mut maintenance) = self.stop_maintenance()
+            && let Err(error) = maintenance.settle()
+        {
+            tracing::warn!(%error, "the last checkpoints of the audit log could not be written");
+        }
         // The journal commits what it has taken when its last handle goes.
     }
 }

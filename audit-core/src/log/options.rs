@@ -121,7 +121,8 @@ impl AuditLogBuilder {
     }
 
     /// Keeps checkpoints in another directory, best on another machine's disk: who can rewrite the
-    /// log can then not rewrite them.
+    /// log can then not rewrite them. Several logs can share it: each has a directory there, named
+    /// by its writer id.
     pub fn with_checkpoint_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.checkpoint_dir = Some(dir.into());
         self

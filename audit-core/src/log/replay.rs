@@ -18,7 +18,7 @@ pub(super) fn chains(
     journal: &Journal,
     recovered: Recovered,
 ) -> Result<Chains, AuditError> {
-    checked(layout, journal, recovered, &HashMap::new())
+    checked(layout, journal, recovered, None)
 }
 
 /// As [`chains`], and compared with the latest checkpoint of each chain on the way.
@@ -26,9 +26,28 @@ pub(super) fn checked(
     layout: &Layout,
     journal: &Journal,
     recovered: Recovered,
-    checkpoints: &HashMap<ChainId, Mark>,
+    checkpoints: Option<&HashMap<ChainId, Mark>>,
 ) -> Result<Chains, AuditError> {
     let (mut chains, from) = start(layout, recovered)?;
+    for chain in chains.iter() {
+        let state = chain.lock();
+        match checkpoints.map(|all| (all.is_empty(), all.get(&chain.id.chain_id))) {
+            Some((_, Some(mark)))
+                if mark.size == state.next() && mark.root != state.tree.root() =>
+            {
+                return Err(contradiction(&chain.id, mark.size, "has other content"));
+            }
+            Some((true, _)) if state.checkpointed > 0 => {
+                return Err(AuditError::damaged(format!(
+                    "the signed checkpoints of chain {} are gone: put the files back where the \
+                     log keeps its checkpoints, or move the log's directory away to start new \
+                     chains",
+                    chain.id
+                )));
+            }
+            _ => {}
+        }
+    }
     let mut reader = journal.reader(from)?;
     let mut entry = Vec::new();
     while let Some(index) = reader.next(&mut entry)? {
@@ -52,7 +71,7 @@ pub(super) fn checked(
         let event_hash = hash::leaf(record.event_bytes);
         let chain = chains.replay(&view, event_hash, index).map_err(damaged)?;
         let mut state = chain.lock();
-        if let Some(mark) = checkpoints.get(&chain.id.chain_id)
+        if let Some(mark) = checkpoints.and_then(|all| all.get(&chain.id.chain_id))
             && mark.size == state.next()
         {
             if mark.root != state.tree.root() {
@@ -61,7 +80,7 @@ pub(super) fn checked(
             state.checkpointed = mark.size;
         }
     }
-    for mark in checkpoints.values() {
+    for mark in checkpoints.into_iter().flat_map(HashMap::values) {
         let size = chains.get(&mark.chain.tenant_id).map_or(0, |chain| chain.lock().next());
         if size < mark.size {
             let why = format!("has only {size} events");

@@ -16,6 +16,7 @@ use super::{
     layout::{self, Layout},
 };
 use crate::{
+    canonical::MAX_INTEGER,
     error::AuditError,
     hash::Hash,
     id::{ChainId, TenantId},
@@ -114,6 +115,11 @@ fn parse(bytes: &[u8]) -> Option<Snapshot> {
         .map(|line| serde_json::from_slice::<Line>(line).ok())
         .map(|line| line.map(|l| (ChainRef::new(l.tenant_id, l.chain_id), l.state)))
         .collect::<Option<_>>()?;
-    (header.format == 1 && header.chains == chains.len())
+    let possible = |(_, state): &(ChainRef, ChainState)| {
+        state.next() <= MAX_INTEGER
+            && state.checkpointed <= state.next()
+            && state.announced_at.is_none_or(|at| at < header.entry)
+    };
+    (header.format == 1 && header.chains == chains.len() && chains.iter().all(possible))
         .then_some(Snapshot { entry: header.entry, chains })
 }

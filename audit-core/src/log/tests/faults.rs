@@ -203,3 +203,86 @@ fn copy_all(from: &Path, to: &Path) {
         copy_all(&item.path(), &to.join(item.file_name()));
     }
 }
+
+/// A process dies with an attempt open and a journal that is full: the log opens all the same, and
+/// the outcome is written as soon as there is room.
+#[test]
+fn a_full_journal_does_not_keep_a_log_from_opening() {
+    for when_full in [WhenFull::Refuse, WhenFull::Block] {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = MemorySink::new();
+        let stuck = sink.faults().inject(crate::memory::Fault::hang_before().always());
+        let options = JournalOptions::default().with_max_bytes(64 << 10);
+        let refusing = options.clone().with_when_full(WhenFull::Refuse);
+        let log = quick(dir.path()).with_journal(refusing).with_sink(sink.clone()).open().unwrap();
+        let session = log.session("acme", "s", "a").unwrap();
+        let attempt =
+            session.attempt_tool_blocking(crate::attempt::ToolCall::new("refund")).unwrap();
+        let id = attempt.event_id();
+        while session.record_blocking(note(&"x".repeat(900))).is_ok() {}
+        while session.record_blocking(note("")).is_ok() {}
+        // As when the process dies: the guard never records an outcome.
+        std::mem::forget(attempt);
+        drop(session);
+        log.handle.core.closed.store(true, std::sync::atomic::Ordering::Release);
+        log.handle.core.delivery.close(Duration::ZERO);
+        log.handle.core.journal.close();
+        drop(log);
+
+        let journal = options.clone().with_when_full(when_full);
+        let opened = quick(dir.path()).with_journal(journal.clone()).with_sink(sink.clone()).open();
+        let log = opened.unwrap();
+        stuck.release();
+        sink.faults().clear();
+        pollster::block_on(sink.wait_for(|events| events.len() > 10));
+        log.close_blocking(DEADLINE).unwrap();
+        let log = quick(dir.path()).with_journal(journal).with_sink(sink.clone()).open().unwrap();
+        log.close_blocking(DEADLINE).unwrap();
+        let refund = sink.tools().named("refund").only();
+        assert_eq!(refund.attempt().id(), id, "{when_full:?}");
+        assert_eq!(refund.status(), Some(&crate::event::tool::ToolStatus::Unknown));
+        sink.assert_chain_valid();
+    }
+}
+
+/// Callers race with a close: what is acknowledged stands before the end of its chain.
+#[test]
+fn nothing_is_recorded_behind_the_end_of_a_chain() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let log = quick(dir.path()).open().unwrap();
+        let racers: Vec<_> = (0..4)
+            .map(|racer| {
+                let session = log.session(&format!("t{}", racer % 2), "s", "a").unwrap();
+                std::thread::spawn(move || while session.record_blocking(note("x")).is_ok() {})
+            })
+            .collect();
+        let first = log.session("t0", "s", "a").unwrap();
+        let _ = first.record_blocking(note("one at least"));
+        assert!(log.close_blocking(DEADLINE).unwrap().is_complete());
+        for racer in racers {
+            racer.join().unwrap();
+        }
+        for (tenant, events) in events(dir.path()) {
+            assert_eq!(types(&events).last().unwrap(), "chain.closed", "{tenant}");
+        }
+        assert_intact(dir.path());
+    }
+}
+
+/// A tenant whose only events were refused is told so, even if nothing follows.
+#[test]
+fn a_gap_is_told_at_the_latest_when_the_log_closes() {
+    let dir = tempfile::tempdir().unwrap();
+    let io = FaultyIo::new();
+    let journal = JournalOptions::default().with_io(Arc::new(io.clone()));
+    let log = quick(dir.path()).with_journal(journal).open().unwrap();
+    io.fail(Fault::NotPersisted, 0, u64::MAX);
+    let session = log.session("acme", "s", "a").unwrap();
+    assert!(session.record_blocking(note("refused")).is_err());
+    io.heal();
+    assert!(log.close_blocking(DEADLINE).unwrap().is_complete());
+    let events = events(dir.path()).remove("acme").unwrap();
+    assert_eq!(types(&events), ["chain.opened", "chain.gap", "chain.closed"]);
+    assert_intact(dir.path());
+}
