@@ -50,7 +50,7 @@ pub enum WhenFull {
     /// They wait, in the order in which they came.
     #[default]
     Block,
-    /// They get [`JournalErrorKind::Full`] at once.
+    /// They get [`JournalErrorKind::Full`](super::JournalErrorKind::Full) at once.
     Refuse,
 }
 
