@@ -38,8 +38,8 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut Out) -> Result<u8, Failure> {
     };
     let verdict = report.verdict();
     if args.json {
-        let explanation = report.basis.explanation();
-        out.line(json(&Answer { verdict, basis_explanation: explanation, report: &report })?)?;
+        let explanation = report.explanation();
+        out.line(json(&Answer { verdict, basis_explanation: &explanation, report: &report })?)?;
     } else {
         out.text(&told(&report))?;
     }
@@ -160,7 +160,7 @@ const SHOWN: usize = 50;
 fn told(report: &Report) -> String {
     let mut lines = vec![headline(report)];
     if report.verdict() == Verdict::Intact {
-        lines.push(format!("  {}", report.basis.explanation()));
+        lines.push(format!("  {}", report.explanation()));
         lines.extend(match report.basis {
             Basis::ChainOnly | Basis::OwnKey => {
                 Some("  (to rest on more: --key KEY, and --checkpoints DIR)".to_owned())

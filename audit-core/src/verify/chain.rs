@@ -374,8 +374,9 @@ impl ChainVerifier {
             purged: self.counts.purged,
             sealed: self.counts.sealed,
             checkpoints_checked: self.links.checked,
-            covered: self.links.covered,
-            basis: self.links.basis,
+            covered: self.links.coverage.strongest().1,
+            coverage: self.links.coverage,
+            basis: self.links.coverage.strongest().0,
             findings: self.findings.into_list(),
             state,
         }

@@ -30,7 +30,7 @@ pub use error::{VerifyError, VerifyErrorKind};
 
 use crate::{chain::ChainRef, key::VerifyingKey};
 
-use super::{ChainReport, Finding, FindingKind, Report};
+use super::{Basis, ChainReport, Finding, FindingKind, Report};
 use files::LogFiles;
 
 /// How far a verification has come.
@@ -167,14 +167,16 @@ impl<'a> VerifyOptions<'a> {
         self
     }
 
-    /// Believes the checkpoints of these keys alone.
+    /// Believes the checkpoints of these keys alone, and demands one of every chain: what none of
+    /// them covers is [not vouched for](FindingKind::NotVouched).
     #[must_use]
     pub fn with_trusted_keys(mut self, keys: impl IntoIterator<Item = VerifyingKey>) -> Self {
         self.trusted_keys.extend(keys);
         self
     }
 
-    /// Adds a file of checkpoints that was kept apart from the log.
+    /// Adds a file of checkpoints that was kept apart from the log, and demands that every chain be
+    /// covered by such a one.
     #[must_use]
     pub fn with_checkpoint_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.checkpoint_files.push(path.into());
@@ -193,6 +195,17 @@ impl<'a> VerifyOptions<'a> {
     pub fn with_threads(mut self, threads: NonZeroUsize) -> Self {
         self.threads = Some(threads);
         self
+    }
+
+    /// What the caller relies on: every chain must be covered by it.
+    fn demanded(&self) -> Basis {
+        if !self.checkpoint_files.is_empty() {
+            Basis::SeparateCheckpoint
+        } else if !self.trusted_keys.is_empty() {
+            Basis::OwnCheckpoint
+        } else {
+            Basis::ChainOnly
+        }
     }
 
     fn thread_count(&self) -> usize {
@@ -234,6 +247,7 @@ pub fn verify_directory(dir: &Path, options: VerifyOptions<'_>) -> Result<Report
     let mut slots = files.slots;
     let mut ticker = Ticker { progress: options.progress, now: Progress::default() };
     let workers = options.thread_count();
+    let demanded = options.demanded();
 
     let mut chains = Vec::new();
     let mut complete = !options.stores.is_empty();
@@ -246,7 +260,7 @@ pub fn verify_directory(dir: &Path, options: VerifyOptions<'_>) -> Result<Report
     findings.extend(outcome.findings);
     for slot in outcome.slots {
         match slot.finish() {
-            Ok(report) => chains.push(report),
+            Ok(report) => chains.push(report.demanding(demanded)),
             Err(absent) => findings.extend(absent),
         }
     }

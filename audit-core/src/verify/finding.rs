@@ -57,6 +57,14 @@ pub enum FindingKind {
     StoreUnreadable,
     /// There was nothing to verify.
     NothingToVerify,
+    /// No checkpoint of the kind that the caller relies on covers any of a chain.
+    NotVouched,
+    /// Content is gone, and the chain does not say why.
+    ContentMissing,
+    /// Content is encrypted in a way that this program does not know.
+    UnknownSeal,
+    /// Records behind the last checkpoint of the kind that the caller relies on.
+    UncoveredTail,
     /// A timestamp lies before that of the record before.
     ClockRegression,
     /// The writer says that it could not write some events.
@@ -95,6 +103,10 @@ impl FindingKind {
             Self::UnknownEntry => "unknown_entry",
             Self::StoreUnreadable => "store_unreadable",
             Self::NothingToVerify => "nothing_to_verify",
+            Self::NotVouched => "not_vouched",
+            Self::ContentMissing => "content_missing",
+            Self::UnknownSeal => "unknown_seal",
+            Self::UncoveredTail => "uncovered_tail",
             Self::ClockRegression => "clock_regression",
             Self::Gap => "gap",
             Self::UnresolvedAttempt => "unresolved_attempt",
@@ -126,11 +138,15 @@ impl FindingKind {
             | Self::UnknownSchema
             | Self::UnknownEntry
             | Self::StoreUnreadable
-            | Self::NothingToVerify => Severity::Unsure,
+            | Self::NothingToVerify
+            | Self::NotVouched
+            | Self::ContentMissing
+            | Self::UnknownSeal => Severity::Unsure,
             Self::ClockRegression
             | Self::Gap
             | Self::UnresolvedAttempt
             | Self::TornTail
+            | Self::UncoveredTail
             | Self::Omitted => Severity::Warning,
             Self::Unclosed => Severity::State,
         }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    Basis, Finding, FindingKind,
+    Basis, Coverage, Finding, FindingKind,
     checkpoints::Known,
     memory::{Findings, Recent},
 };
@@ -92,8 +92,7 @@ pub(super) struct Links {
     /// Positions before this one were trusted from the beginning.
     start: u64,
     pub(super) checked: u64,
-    pub(super) covered: u64,
-    pub(super) basis: Basis,
+    pub(super) coverage: Coverage,
     /// The first checkpoint that did not fit since the last one that did: that one's size, its own.
     mismatch: Option<(u64, u64)>,
     last: Option<Hash>,
@@ -113,8 +112,7 @@ impl Links {
             ahead,
             start,
             checked: 0,
-            covered: 0,
-            basis: Basis::ChainOnly,
+            coverage: Coverage::default(),
             mismatch: None,
             last: head,
         }
@@ -290,7 +288,7 @@ impl Links {
             basis
         });
         let Some(basis) = basis else {
-            self.mismatch.get_or_insert((self.covered.max(self.start), size));
+            self.mismatch.get_or_insert((self.coverage.of(Basis::OwnKey).max(self.start), size));
             return;
         };
         if let Some((_, other)) = self.mismatch.take() {
@@ -306,8 +304,7 @@ impl Links {
             );
         }
         self.alternative = None;
-        self.covered = size;
-        self.basis = self.basis.max(basis);
+        self.coverage.reach(basis, size);
     }
 
     /// The records of the last checkpoint that did not fit, once nothing more comes.

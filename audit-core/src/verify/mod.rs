@@ -25,7 +25,8 @@
 //! Nobody who could write to the log. A chain alone can be rewritten from any position to its end
 //! by whoever can write to the disk; a signed checkpoint stops everybody without the key; a
 //! checkpoint kept elsewhere stops also who has the key. [`Basis`] says which of these a verdict
-//! rests on, and [`ChainReport::covered`] how far the checkpoint reaches.
+//! rests on, and [`ChainReport::covered`] how far the checkpoints of that basis reach: what comes
+//! behind them can have been written by anybody with the disk.
 //!
 //! [`Tampered`]: FindingKind::Tampered
 //! [`Foreign`]: FindingKind::Foreign
@@ -60,4 +61,4 @@ mod testing;
 pub use chain::{ChainState, ChainVerifier};
 pub use checkpoints::{CheckpointSource, Checkpoints};
 pub use finding::{Finding, FindingKind, Severity};
-pub use report::{Basis, ChainReport, Report, Verdict};
+pub use report::{Basis, ChainReport, Coverage, Report, Verdict};

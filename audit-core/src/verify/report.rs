@@ -38,18 +38,90 @@ impl Basis {
                  rewritten it whole"
             }
             Self::OwnKey => {
-                "rests on signed checkpoints and on a key that were both found in the log itself: \
-                 whoever can write to the log could have replaced both; give the key you trust"
+                "rests, as far as they cover it, on signed checkpoints and on a key that were both \
+                 found in the log itself: whoever can write to the log could have replaced both; \
+                 give the key you trust"
             }
             Self::OwnCheckpoint => {
-                "rests on checkpoints found in the log, signed by a key that you trust: only the \
-                 holder of the key could have rewritten it, or cut it after an older checkpoint"
+                "rests, as far as they cover it, on checkpoints found in the log, signed by a key \
+                 that you trust: only the holder of the key could have rewritten what they cover; \
+                 whoever can write to the log could have cut it behind an older checkpoint"
             }
             Self::SeparateCheckpoint => {
-                "rests on signed checkpoints kept apart from the log: nobody can have rewritten \
-                 what they cover"
+                "rests, as far as they cover it, on signed checkpoints kept apart from the log: \
+                 nobody can have rewritten what they cover"
             }
         }
+    }
+}
+
+/// How many records, from position 0, matching checkpoints of each basis cover.
+///
+/// A checkpoint counts for its own basis and for every weaker one.
+///
+/// ```
+/// use agent_audit_core::verify::{Basis, Coverage};
+/// let coverage = Coverage::default();
+/// assert_eq!(coverage.of(Basis::SeparateCheckpoint), 0);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Coverage {
+    /// Those of any signed checkpoint, whatever key was found beside the log.
+    pub own_key: u64,
+    /// Those of a checkpoint that a trusted key signed.
+    pub own_checkpoint: u64,
+    /// Those of a checkpoint that the caller keeps apart from the log.
+    pub separate_checkpoint: u64,
+}
+
+impl Coverage {
+    /// The records that checkpoints of this basis, or of a stronger one, cover.
+    ///
+    /// [`Basis::ChainOnly`] asks for any checkpoint.
+    #[must_use]
+    pub fn of(&self, basis: Basis) -> u64 {
+        match basis {
+            Basis::ChainOnly | Basis::OwnKey => self.own_key,
+            Basis::OwnCheckpoint => self.own_checkpoint,
+            Basis::SeparateCheckpoint => self.separate_checkpoint,
+        }
+    }
+
+    /// The strongest basis that covers anything, and how much it covers.
+    pub(super) fn strongest(&self) -> (Basis, u64) {
+        [Basis::SeparateCheckpoint, Basis::OwnCheckpoint, Basis::OwnKey]
+            .into_iter()
+            .map(|basis| (basis, self.of(basis)))
+            .find(|(_, covered)| *covered > 0)
+            .unwrap_or((Basis::ChainOnly, 0))
+    }
+
+    /// A checkpoint of this basis fits the records up to this size.
+    pub(super) fn reach(&mut self, basis: Basis, size: u64) {
+        for (own, counter) in [
+            (Basis::OwnKey, &mut self.own_key),
+            (Basis::OwnCheckpoint, &mut self.own_checkpoint),
+            (Basis::SeparateCheckpoint, &mut self.separate_checkpoint),
+        ] {
+            if own <= basis {
+                *counter = size.max(*counter);
+            }
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            own_key: self.own_key.max(other.own_key),
+            own_checkpoint: self.own_checkpoint.max(other.own_checkpoint),
+            separate_checkpoint: self.separate_checkpoint.max(other.separate_checkpoint),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.own_key += other.own_key;
+        self.own_checkpoint += other.own_checkpoint;
+        self.separate_checkpoint += other.separate_checkpoint;
     }
 }
 
@@ -112,14 +184,89 @@ pub struct ChainReport {
     pub sealed: u64,
     /// Signed checkpoints that the chain was held against.
     pub checkpoints_checked: u64,
-    /// How many records, from position 0, the last matching checkpoint covers.
+    /// How many records, from position 0, the largest matching checkpoint of the basis covers.
     pub covered: u64,
-    /// What the verdict rests on.
+    /// How far the checkpoints of each basis reach.
+    pub coverage: Coverage,
+    /// What the verdict rests on: the strongest checkpoint that fits.
     pub basis: Basis,
     /// What was found.
     pub findings: Vec<Finding>,
     /// From where a later verification can go on; absent where the chain has a fault.
     pub state: Option<ChainState>,
+}
+
+impl ChainReport {
+    /// Demands that checkpoints of this basis, or of a stronger one, cover the chain.
+    ///
+    /// A chain without one becomes a finding that the verifier could not tell
+    /// ([`FindingKind::NotVouched`]), and records behind the last one a warning
+    /// ([`FindingKind::UncoveredTail`]): a log at work always has some.
+    ///
+    /// ```
+    /// use agent_audit_core::{chain::ChainRef, event::Event, event::chain::ChainOpened};
+    /// use agent_audit_core::{id::WriterId, record::Record};
+    /// use agent_audit_core::verify::{Basis, ChainVerifier, Checkpoints, FindingKind};
+    /// let opened = Event::example(ChainOpened::new(WriterId::random(), "ed25519:…", "example"));
+    /// let chain = ChainRef::new(opened.tenant_id.clone(), opened.chain_id.clone());
+    /// let mut verifier = ChainVerifier::new(chain, Checkpoints::none());
+    /// verifier.push(&Record::new(opened.canonical_bytes()?, Vec::new()).to_bytes());
+    /// let report = verifier.finish().demanding(Basis::OwnCheckpoint);
+    /// assert!(report.findings.iter().any(|finding| finding.kind == FindingKind::NotVouched));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn demanding(mut self, basis: Basis) -> Self {
+        // Where the chain was tampered with, that says more than who vouched for it.
+        let tampered = self.findings.iter().any(|f| f.severity == Severity::Tampering);
+        if tampered || self.events == 0 || basis == Basis::ChainOnly {
+            return self;
+        }
+        let covered = self.coverage.of(basis);
+        if covered == 0 {
+            let wanted = match basis {
+                Basis::SeparateCheckpoint => "no checkpoint kept apart from the log",
+                Basis::OwnCheckpoint => "no checkpoint signed by a key that you trust",
+                _ => "no signed checkpoint",
+            };
+            let (other, reach) = self.coverage.strongest();
+            let but = match other {
+                Basis::ChainOnly => String::new(),
+                Basis::OwnKey => {
+                    format!(" (checkpoints under a key from the log reach to record {})", reach - 1)
+                }
+                _ => format!(" (checkpoints found in the log reach to record {})", reach - 1),
+            };
+            let detail = format!(
+                "{wanted} covers any of its {} records{but}: it can have been written by anybody \
+                 with the disk",
+                self.events
+            );
+            let finding = Finding::new(FindingKind::NotVouched, detail);
+            self.findings.push(finding.in_chain(&self.chain));
+        } else if covered < self.events {
+            let wanted = match basis {
+                Basis::SeparateCheckpoint => "no checkpoint kept apart from the log covers",
+                _ => "no checkpoint signed by a key that you trust covers",
+            };
+            let one = covered + 1 == self.events;
+            let (come, them) = if one { ("comes", "it") } else { ("come", "them") };
+            let detail = format!(
+                "{come} behind the last checkpoint: {wanted} {them} yet, and anybody with the disk \
+                 can have written {them}"
+            );
+            let finding = Finding::new(FindingKind::UncoveredTail, detail);
+            self.findings.push(finding.in_chain(&self.chain).at(covered, self.events - 1));
+        }
+        self
+    }
+
+    /// Takes in what checkpoints cover of another copy.
+    #[cfg(feature = "writer")]
+    pub(super) fn cover(&mut self, other: Coverage) {
+        self.coverage = self.coverage.max(other);
+        (self.basis, self.covered) = self.coverage.strongest();
+    }
 }
 
 /// What was checked and found of a log.
@@ -151,8 +298,12 @@ pub struct Report {
     pub sealed: u64,
     /// Signed checkpoints that the chains were held against.
     pub checkpoints_checked: u64,
-    /// How many of the events a matching signed checkpoint covers.
+    /// How many of the events a matching signed checkpoint of the basis, or of a stronger one,
+    /// covers.
     pub covered: u64,
+    /// How many of them checkpoints of each basis cover.
+    #[serde(default)]
+    pub coverage: Coverage,
     /// What was found, the most serious first.
     pub findings: Vec<Finding>,
     /// What the verdict rests on: that of the weakest chain.
@@ -182,6 +333,7 @@ impl Report {
             sealed: 0,
             checkpoints_checked: 0,
             covered: 0,
+            coverage: Coverage::default(),
             findings,
             basis: Basis::ChainOnly,
         };
@@ -196,13 +348,14 @@ impl Report {
             report.purged += chain.purged;
             report.sealed += chain.sealed;
             report.checkpoints_checked += chain.checkpoints_checked;
-            report.covered += chain.covered;
+            report.coverage.add(chain.coverage);
             report.findings.extend(chain.findings);
             weakest = Some(weakest.map_or(chain.basis, |basis: Basis| basis.min(chain.basis)));
             tenants.insert(chain.chain.tenant_id);
         }
         report.tenants = u64::try_from(tenants.len()).unwrap_or(u64::MAX);
         report.basis = weakest.unwrap_or(Basis::ChainOnly);
+        report.covered = report.coverage.of(report.basis);
         if report.events == 0 {
             report.findings.push(Finding::new(
                 FindingKind::NothingToVerify,
@@ -217,6 +370,30 @@ impl Report {
                 .then_with(|| key(a).cmp(&key(b)))
         });
         report
+    }
+
+    /// What the verdict is worth, of the records that checkpoints cover and of those behind them.
+    ///
+    /// ```
+    /// use agent_audit_core::verify::{Basis, Report};
+    /// let nothing = Report::from_chains([]);
+    /// assert_eq!(nothing.explanation(), Basis::ChainOnly.explanation());
+    /// ```
+    #[must_use]
+    pub fn explanation(&self) -> String {
+        let basis = self.basis.explanation();
+        match self.events.saturating_sub(self.covered) {
+            0 => basis.to_owned(),
+            _ if self.basis == Basis::ChainOnly => basis.to_owned(),
+            1 => format!(
+                "{basis}; the 1 record that they do not cover can have been written by anybody \
+                 with the disk"
+            ),
+            behind => format!(
+                "{basis}; the {behind} records that they do not cover can have been written by \
+                 anybody with the disk"
+            ),
+        }
     }
 
     /// Whether the log is as it was written.

@@ -177,8 +177,7 @@ impl Slot {
             report.purged += tail.purged;
             report.sealed += tail.sealed;
             report.checkpoints_checked = report.checkpoints_checked.max(tail.checkpoints_checked);
-            report.covered = report.covered.max(tail.covered);
-            report.basis = report.basis.max(tail.basis);
+            report.cover(tail.coverage);
             report.state = report.state.and(tail.state);
         }
         for finding in tail.findings.into_iter().chain(others) {
