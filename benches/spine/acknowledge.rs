@@ -47,5 +47,9 @@ pub(crate) fn bench(criterion: &mut Criterion, meter: &mut Meter) {
         });
     }
     group.finish();
-    meter.compare("acknowledgement vs one fdatasync", "acknowledge/agent-audit", "acknowledge/fdatasync");
+    meter.compare(
+        "acknowledgement vs one fdatasync",
+        "acknowledge/agent-audit",
+        "acknowledge/fdatasync",
+    );
 }

@@ -41,9 +41,13 @@ impl Meter {
     }
 
     pub(crate) fn print(&self) {
-        println!("\n{:<34} {:>11} {:>11} {:>10} {:>7} {:>7}", "median per event", "ours", "theirs", "ours/s", "time x", "cpu x");
+        println!(
+            "\n{:<34} {:>11} {:>11} {:>10} {:>7} {:>7}",
+            "median per event", "ours", "theirs", "ours/s", "time x", "cpu x"
+        );
         for (row, ours, theirs) in &self.rows {
-            let (Some(ours), Some(theirs)) = (self.samples.get(ours), self.samples.get(theirs)) else {
+            let (Some(ours), Some(theirs)) = (self.samples.get(ours), self.samples.get(theirs))
+            else {
                 continue;
             };
             let (wall, other) = (median(&ours.wall), median(&theirs.wall));

@@ -36,7 +36,9 @@ pub(crate) fn bench(criterion: &mut Criterion, meter: &mut Meter) {
             let session = log.session("acme", "session-1", "support-agent").unwrap();
             group.bench_function("agent-audit", |bencher| {
                 bencher.iter_custom(|events| {
-                    meter.measure(&ours, events, || record(&runtime, &session, &pieces, callers, events))
+                    meter.measure(&ours, events, || {
+                        record(&runtime, &session, &pieces, callers, events)
+                    })
                 });
             });
             let stats = log.journal_stats();
@@ -48,11 +50,14 @@ pub(crate) fn bench(criterion: &mut Criterion, meter: &mut Meter) {
             let tracing = name("tracing");
             let dir = tempfile::tempdir_in(".").unwrap();
             let file = File::create(dir.path().join("log.json")).unwrap();
-            let subscriber = tracing_subscriber::fmt().json().with_writer(Mutex::new(file)).finish();
+            let subscriber =
+                tracing_subscriber::fmt().json().with_writer(Mutex::new(file)).finish();
             let dispatch = tracing::Dispatch::new(subscriber);
             group.bench_function("tracing-json", |bencher| {
                 bencher.iter_custom(|events| {
-                    meter.measure(&tracing, events, || trace(&runtime, &dispatch, &pieces, callers, events))
+                    meter.measure(&tracing, events, || {
+                        trace(&runtime, &dispatch, &pieces, callers, events)
+                    })
                 });
             });
             drop((dispatch, dir));
@@ -62,7 +67,9 @@ pub(crate) fn bench(criterion: &mut Criterion, meter: &mut Meter) {
             let mut file = File::create(dir.path().join("events.json")).unwrap();
             group.bench_function("serialise-sha256-write", |bencher| {
                 bencher.iter_custom(|events| {
-                    meter.measure(&floor, events, || serialise_hash_write(&mut file, &pieces, events))
+                    meter.measure(&floor, events, || {
+                        serialise_hash_write(&mut file, &pieces, events)
+                    })
                 });
             });
             group.finish();
@@ -75,7 +82,8 @@ pub(crate) fn bench(criterion: &mut Criterion, meter: &mut Meter) {
 }
 
 fn draft(pieces: &[String], at: u64) -> Draft {
-    let attempt = EventId::from_bytes(*b"\x01\x93\x57\x9b\xe2\x00\x70\x00\x80\0\0\0\0\0\0\x01").unwrap();
+    let attempt =
+        EventId::from_bytes(*b"\x01\x93\x57\x9b\xe2\x00\x70\x00\x80\0\0\0\0\0\0\x01").unwrap();
     let completed = ToolCompleted::new("update_reservation_flights", attempt, ToolStatus::Ok)
         .with_call_id(CallId::new("call_8ZqR2mWmXy0nT3cV").unwrap())
         .with_duration_us(at);
@@ -116,10 +124,15 @@ fn trace(
             for at in from..to {
                 tracing::dispatcher::with_default(&dispatch, || {
                     tracing::info!(
-                        tenant_id = "acme", session_id = "session-1", agent_id = "support-agent",
-                        event_type = "tool.completed", tool_name = "update_reservation_flights",
-                        attempt_event_id = "0193579b-e200-7000-8000-000000000001", status = "ok",
-                        call_id = "call_8ZqR2mWmXy0nT3cV", duration_us = at,
+                        tenant_id = "acme",
+                        session_id = "session-1",
+                        agent_id = "support-agent",
+                        event_type = "tool.completed",
+                        tool_name = "update_reservation_flights",
+                        attempt_event_id = "0193579b-e200-7000-8000-000000000001",
+                        status = "ok",
+                        call_id = "call_8ZqR2mWmXy0nT3cV",
+                        duration_us = at,
                         output = piece(&pieces, at),
                     );
                 });
