@@ -259,6 +259,9 @@ fn a_log_directory_has_the_files_of_the_page() {
     let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
     let shape = |text: &str| shape(&serde_json::from_str(text).unwrap());
     assert_eq!(shape(&read("log.json")), shape(spec.get("log.json")));
+    let written: serde_json::Value = serde_json::from_str(&read("log.json")).unwrap();
+    assert_eq!(written["format"], spec.json("log.json")["format"]);
+    assert_eq!(spec.json("event 0")["writer_id"], spec.json("log.json")["writer_id"]);
     let (chains, example) = (read("chains.json"), spec.get("chains.json"));
     assert_eq!(chains.lines().count(), 3);
     for (line, example) in chains.lines().zip(example.lines()) {
