@@ -712,6 +712,7 @@ fn an_unknown_schema_is_not_judged() {
             event.schema_version = "2.0".to_owned();
         });
     }
+    ledger.checkpoint();
     for (place, report) in everywhere(&ledger) {
         assert_eq!(faults(&report), [(FindingKind::UnknownSchema, 1, 1)], "{place}");
         assert_eq!(report.exit_code(), 2, "{place}");

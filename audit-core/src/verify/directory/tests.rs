@@ -78,17 +78,117 @@ fn the_basis_says_where_key_and_checkpoint_come_from() {
     fs::copy(dir.path().join("checkpoints/1.ndjson"), &kept).unwrap();
     let report = verify(dir.path(), trusted().with_checkpoint_file(&kept));
     assert_eq!(report.basis, Basis::SeparateCheckpoint);
-    // One chain without a checkpoint, and the whole rests on chains alone.
+    // One chain without a checkpoint, and the whole rests on chains alone: nobody vouches for it.
     let bare = Ledger::of("globex", "c-2", 4, 100);
     let dir = log(&[&ledger, &Ledger { notes: Vec::new(), ..bare }]);
     let report = verify(dir.path(), trusted());
+    assert_eq!((report.verdict(), report.basis), (Verdict::Unsure, Basis::ChainOnly));
+    assert_eq!(kinds(&report), [FindingKind::NotVouched]);
+    let report = verify(dir.path(), VerifyOptions::default());
     assert_eq!((report.verdict(), report.basis), (Verdict::Intact, Basis::ChainOnly));
     assert_eq!((report.covered, report.events), (12, 16));
     // A key that nobody trusts proves nothing.
     let stranger = SigningKey::from_seed(&[9; 32]).verifying_key();
     let report = verify(dir.path(), VerifyOptions::default().with_trusted_keys([stranger]));
     assert_eq!(report.verdict(), Verdict::Unsure);
-    assert!(kinds(&report).iter().all(|kind| *kind == FindingKind::UnknownKey));
+    let expected = [FindingKind::UnknownKey, FindingKind::NotVouched];
+    assert!(kinds(&report).iter().all(|kind| expected.contains(kind)), "{:?}", kinds(&report));
+}
+
+/// A file of the checkpoints of a ledger that state at most this size.
+fn kept_apart(dir: &Path, ledger: &Ledger, largest: u64) -> PathBuf {
+    let mut old = ledger.clone();
+    old.notes.retain(|note| note.lines().nth(1).unwrap().parse::<u64>().unwrap() <= largest);
+    let kept = dir.join("kept");
+    write_files(&kept, &[&old]);
+    kept.join("checkpoints/1.ndjson")
+}
+
+#[test]
+fn a_checkpoint_kept_apart_covers_no_more_than_it_states() {
+    // The tail is written by somebody who has the disk, with a key of his own beside the log.
+    let forged = Ledger::of("acme", "c-1", 12, 5);
+    let dir = log(&[&forged]);
+    let kept = kept_apart(dir.path(), &forged, 5);
+    let report = verify(dir.path(), VerifyOptions::default().with_checkpoint_file(&kept));
+    assert_eq!((report.basis, report.covered, report.events), (Basis::SeparateCheckpoint, 5, 12));
+    assert_eq!((report.coverage.own_key, report.coverage.own_checkpoint), (12, 5));
+    assert_eq!(report.coverage.separate_checkpoint, 5);
+    assert_eq!(kinds(&report), [FindingKind::UncoveredTail]);
+    let tail = &report.findings[0];
+    assert_eq!((tail.sequence, tail.last_sequence), (Some(5), Some(11)));
+    assert_eq!((tail.severity, report.exit_code()), (Severity::Warning, 0));
+    // Nor is it said of the tail that nobody can have rewritten it.
+    let told = report.explanation();
+    assert!(told.contains("the 7 records that they do not cover"), "{told}");
+    assert!(told.contains("nobody can have rewritten what they cover"), "{told}");
+    // The same where the records are in a store and the journal goes on.
+    let shelf = Shelf::holding(&forged, &forged.records[..8]);
+    let options = VerifyOptions::default().with_checkpoint_file(&kept).with_store(shelf);
+    let report = verify(dir.path(), options);
+    assert_eq!((report.basis, report.covered), (Basis::SeparateCheckpoint, 5));
+    assert_eq!(kinds(&report), [FindingKind::UncoveredTail]);
+}
+
+#[test]
+fn a_report_counts_as_covered_what_its_weakest_basis_covers() {
+    let (both, own) = (Ledger::of("acme", "c-1", 12, 5), Ledger::of("acme", "c-2", 9, 4));
+    let dir = log(&[&both, &own]);
+    let kept = kept_apart(dir.path(), &both, 5);
+    let options = || VerifyOptions::default().with_trusted_keys([both.key.verifying_key()]);
+    let report = verify(dir.path(), options());
+    assert_eq!((report.basis, report.covered, report.exit_code()), (Basis::OwnCheckpoint, 21, 0));
+    let report = verify(dir.path(), options().with_checkpoint_file(kept));
+    assert_eq!((report.basis, report.covered, report.events), (Basis::OwnCheckpoint, 21, 21));
+    assert_eq!(report.coverage.separate_checkpoint, 5);
+    assert_eq!(kinds(&report), [FindingKind::NotVouched, FindingKind::UncoveredTail]);
+    assert_eq!(report.findings[0].chain.as_ref(), Some(&own.chain));
+    assert!(report.findings[0].detail.contains("reach to record 8"), "{}", report.findings[0]);
+    assert_eq!(report.exit_code(), 2);
+}
+
+#[test]
+fn with_a_key_given_a_log_without_checkpoints_is_not_vouched_for() {
+    let ledger = Ledger::of("acme", "c-1", 12, 5);
+    let dir = log(&[&ledger]);
+    let options = || VerifyOptions::default().with_trusted_keys([ledger.key.verifying_key()]);
+    assert_eq!(verify(dir.path(), options()).exit_code(), 0);
+    // An empty file of checkpoints kept apart covers nothing.
+    let empty = dir.path().join("empty.ndjson");
+    fs::write(&empty, "").unwrap();
+    for options in [options(), VerifyOptions::default()] {
+        let report = verify(dir.path(), options.with_checkpoint_file(&empty));
+        assert_eq!(kinds(&report), [FindingKind::NotVouched]);
+        assert_eq!(report.exit_code(), 2);
+    }
+    // Nor do those beside the log, once they have been removed.
+    fs::remove_file(dir.path().join("checkpoints/1.ndjson")).unwrap();
+    let report = verify(dir.path(), options());
+    assert_eq!(kinds(&report), [FindingKind::NotVouched]);
+    assert_eq!(report.findings[0].chain.as_ref(), Some(&ledger.chain));
+    assert!(report.findings[0].detail.contains("anybody with the disk"));
+    assert_eq!(report.exit_code(), 2);
+    assert_eq!(verify(dir.path(), VerifyOptions::default()).exit_code(), 0, "nothing was given");
+}
+
+#[test]
+fn with_a_key_given_what_was_inserted_whole_is_not_vouched_for() {
+    let honest = Ledger::of("acme", "c-1", 12, 5);
+    let options = || VerifyOptions::default().with_trusted_keys([honest.key.verifying_key()]);
+    for (tenant, id) in [("acme", "c-2"), ("globex", "c-3")] {
+        let inserted = Ledger::of(tenant, id, 7, 100);
+        let inserted = Ledger { notes: Vec::new(), ..inserted };
+        let expected = |report: &Report| {
+            assert_eq!(kinds(report), [FindingKind::NotVouched]);
+            assert_eq!(report.findings[0].chain.as_ref(), Some(&inserted.chain));
+            assert_eq!(report.exit_code(), 2);
+        };
+        // As a chain of the journal.
+        expected(&verify(log(&[&honest, &inserted]).path(), options()));
+        // As a store, or a part of one, that the journal knows nothing of.
+        let shelf = Shelf::holding(&inserted, &inserted.records);
+        expected(&verify(log(&[&honest]).path(), options().with_store(shelf)));
+    }
 }
 
 #[test]
