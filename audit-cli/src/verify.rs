@@ -234,8 +234,8 @@ fn states(report: &Report) -> Vec<String> {
             states.push(format!("{} {what}", counted(count, "part")));
         }
     };
-    parts(report.erased, "of content erased on request: the proof stays");
-    parts(report.purged, "of content purged after the retention term: the proof stays");
+    parts(report.erased, "of content erased, by an event that says so: the proof stays");
+    parts(report.purged, "of content purged, by an event that says so: the proof stays");
     parts(report.sealed, "of content encrypted, therefore not compared with their commitments");
     let of_state = |finding: &&Finding| finding.severity == Severity::State;
     let (unclosed, others): (Vec<&Finding>, Vec<_>) = report

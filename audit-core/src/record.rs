@@ -219,7 +219,7 @@ impl std::fmt::Debug for RecordView<'_> {
 ///
 /// ```
 /// use agent_audit_core::record::PartView;
-/// assert!(matches!(PartView::Absent, PartView::Absent));
+/// assert!(matches!(PartView::Sealed { algorithm: 1, len: 48 }, PartView::Sealed { .. }));
 /// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
@@ -232,9 +232,19 @@ pub enum PartView<'a> {
         bytes: &'a [u8],
     },
     /// Encrypted.
-    Sealed,
+    Sealed {
+        /// How; 1 is AES-256-GCM.
+        algorithm: u8,
+        /// How many bytes the ciphertext has.
+        len: u64,
+    },
     /// Gone.
-    Absent,
+    Absent {
+        /// Why.
+        reason: AbsentReason,
+        /// The event that records it.
+        evidence: Option<EventId>,
+    },
 }
 
 impl std::fmt::Debug for PartView<'_> {
@@ -243,8 +253,14 @@ impl std::fmt::Debug for PartView<'_> {
             Self::Clear { bytes, .. } => {
                 f.debug_struct("Clear").field("bytes", &bytes.len()).finish_non_exhaustive()
             }
-            Self::Sealed => f.write_str("Sealed"),
-            Self::Absent => f.write_str("Absent"),
+            Self::Sealed { algorithm, len } => {
+                f.debug_struct("Sealed").field("algorithm", algorithm).field("len", len).finish()
+            }
+            Self::Absent { reason, evidence } => f
+                .debug_struct("Absent")
+                .field("reason", reason)
+                .field("evidence", evidence)
+                .finish(),
         }
     }
 }
@@ -326,8 +342,11 @@ impl<'a> Input<'a> {
     fn part(&mut self) -> Result<PartView<'a>, MalformedRecord> {
         match self.byte()? {
             0 => Ok(PartView::Clear { salt: self.array()?, bytes: self.long()? }),
-            1 => self.sealed().map(|_| PartView::Sealed),
-            2 => self.absent().map(|_| PartView::Absent),
+            1 => self.sealed().map(|sealed| PartView::Sealed {
+                algorithm: sealed.algorithm,
+                len: u64::try_from(sealed.ciphertext.len()).unwrap_or(u64::MAX),
+            }),
+            2 => self.absent().map(|(reason, _, evidence)| PartView::Absent { reason, evidence }),
             state => Err(MalformedRecord(format!("part state {state} is unknown").into())),
         }
     }
@@ -339,7 +358,11 @@ impl<'a> Input<'a> {
                 bytes: self.long()?.to_vec(),
             }),
             1 => self.sealed().map(PartBody::Sealed),
-            2 => self.absent(),
+            2 => self.absent().map(|(reason, at, evidence)| PartBody::Absent {
+                reason,
+                at,
+                evidence,
+            }),
             state => Err(MalformedRecord(format!("part state {state} is unknown").into())),
         }
     }
@@ -355,7 +378,9 @@ impl<'a> Input<'a> {
         Ok(Sealed { key_id, algorithm, nonce, ciphertext: self.long()?.to_vec() })
     }
 
-    fn absent(&mut self) -> Result<PartBody, MalformedRecord> {
+    fn absent(
+        &mut self,
+    ) -> Result<(AbsentReason, Option<Timestamp>, Option<EventId>), MalformedRecord> {
         let reason = match self.byte()? {
             1 => AbsentReason::Erased,
             2 => AbsentReason::Purged,
@@ -365,16 +390,11 @@ impl<'a> Input<'a> {
         };
         let at = u64::from_le_bytes(*self.array()?);
         let evidence = *self.array::<16>()?;
-        Ok(PartBody::Absent {
-            reason,
-            at: (at != 0).then(|| Timestamp::from_nanos(at)),
-            evidence: (evidence != [0; 16])
-                .then(|| EventId::from_bytes(evidence))
-                .transpose()
-                .map_err(|_| {
-                    MalformedRecord("the evidence of an absence is not an event id".into())
-                })?,
-        })
+        let evidence = (evidence != [0; 16])
+            .then(|| EventId::from_bytes(evidence))
+            .transpose()
+            .map_err(|_| MalformedRecord("the evidence of an absence is not an event id".into()))?;
+        Ok((reason, (at != 0).then(|| Timestamp::from_nanos(at)), evidence))
     }
 }
 

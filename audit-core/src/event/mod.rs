@@ -32,7 +32,6 @@ use serde::{
 };
 
 pub use payload::{EventType, Other, Payload};
-#[cfg(feature = "writer")]
 pub(crate) use upcast::is_readable;
 pub use value::{Extra, Mistyped, Object, Value};
 

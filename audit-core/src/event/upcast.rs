@@ -45,7 +45,6 @@ pub(super) fn to_current(mut fields: Object) -> Result<Object, InvalidEvent> {
 }
 
 /// Whether events of a schema can be read.
-#[cfg(feature = "writer")]
 pub(crate) fn is_readable(version: &str) -> bool {
     is_current(version) || STEPS.iter().any(|step| step.from == version)
 }

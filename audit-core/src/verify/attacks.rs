@@ -10,13 +10,15 @@ use super::{
 };
 use crate::{
     checkpoint::{Checkpoint, chain_origin},
-    content::{AbsentReason, Part, PartBody, Salt, commitment},
+    content::{AbsentReason, Part, PartBody, Salt, Sealed, commitment},
     event::{
         chain::{ChainClosed, ChainGap, ChainOpened, GapReason},
+        content::ContentPurged,
+        key::{KeyDestroyed, KeyScope},
         tool::ToolAttempted,
     },
     hash::{Hash, leaf, node},
-    id::WriterId,
+    id::{EventId, WriterId},
     key::SigningKey,
     record::Record,
     timestamp::Timestamp,
@@ -565,7 +567,14 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn attack_24_erased_content_cannot_be_guessed() {
-    let mut ledger = ledger();
+    let mut ledger = Ledger::new("acme", "chain-1", 5);
+    while ledger.size() < 9 {
+        ledger.work();
+    }
+    let destroyed = ledger.append(destroyed(), []);
+    let purged = ledger.append(ContentPurged::new("shelf", "retention", "policy-90d"), []);
+    ledger.append(ChainClosed::new("shutdown"), []);
+    ledger.checkpoint();
     let secret = b"answer 6 for ann@example.com";
     let record = ledger.record(6);
     let view = record.view().unwrap();
@@ -579,8 +588,8 @@ fn attack_24_erased_content_cannot_be_guessed() {
     assert_ne!(commitment(&Salt::from_bytes([0; 32]), secret), named.commitment);
     assert_ne!(leaf(secret), named.commitment);
     // Erased: salt and text are gone, and everything still verifies.
-    let gone = PartBody::Absent { reason: AbsentReason::Erased, at: None, evidence: None };
-    let purged = PartBody::Absent { reason: AbsentReason::Purged, at: None, evidence: None };
+    let gone = absent(AbsentReason::Erased, Some(destroyed));
+    let purged = absent(AbsentReason::Purged, Some(purged));
     let PartBody::Clear { salt, .. } = &record.parts()[0] else { panic!("clear") };
     let erased = Record::new(record.event_bytes().to_vec(), vec![gone, purged]).to_bytes();
     assert!(memchr::memmem::find(&erased, secret).is_none());
@@ -590,6 +599,96 @@ fn attack_24_erased_content_cannot_be_guessed() {
         assert_eq!(report.findings, [], "{place}");
         assert_eq!((report.erased, report.purged), (1, 1), "{place}");
         assert_eq!(report.verdict(), Verdict::Intact, "{place}");
+    }
+}
+
+fn destroyed() -> KeyDestroyed {
+    KeyDestroyed::new("key-1", KeyScope::Subject, "dpo-1", "GDPR Art. 17")
+}
+
+fn absent(reason: AbsentReason, evidence: Option<EventId>) -> PartBody {
+    PartBody::Absent { reason, at: None, evidence }
+}
+
+#[test]
+fn attack_24_content_removed_without_a_reason_that_the_chain_gives() {
+    let mut honest = Ledger::new("acme", "chain-1", 5);
+    while honest.size() < 9 {
+        honest.work();
+    }
+    let evidence = honest.append(destroyed(), []);
+    honest.append(ChainClosed::new("shutdown"), []);
+    honest.checkpoint();
+    let part = |body: PartBody| {
+        let mut ledger = honest.clone();
+        let record = ledger.record(6);
+        let parts = vec![body, record.parts()[1].clone()];
+        ledger.records[6] = Record::new(record.event_bytes().to_vec(), parts).to_bytes();
+        ledger
+    };
+    let intact = part(absent(AbsentReason::Erased, Some(evidence)));
+    for (place, report) in everywhere(&intact) {
+        assert_eq!(faults(&report), [], "{place}");
+    }
+    for (reason, evidence) in [
+        // Nothing, an event that is nowhere, one that says something else, one of another reason.
+        (AbsentReason::Purged, None),
+        (AbsentReason::Erased, Some(EventId::new())),
+        (AbsentReason::Erased, Some(honest.record(3).event().unwrap().event_id)),
+        (AbsentReason::Purged, Some(evidence)),
+    ] {
+        let removed = part(absent(reason, evidence));
+        for (place, report) in everywhere(&removed) {
+            let expected = [(FindingKind::ContentMissing, 6, 6)];
+            assert_eq!(faults(&report), expected, "{place}: {:#?}", sentences(&report));
+            assert!(report.findings[0].detail.contains("part \"output\" is gone"), "{place}");
+            assert_eq!(report.exit_code(), 2, "{place}");
+        }
+    }
+}
+
+#[test]
+fn attack_24_content_removed_in_a_store_and_explained_in_the_journal() {
+    let mut ledger = Ledger::new("acme", "chain-1", 5);
+    while ledger.size() < 9 {
+        ledger.work();
+    }
+    let evidence = ledger.append(destroyed(), []);
+    ledger.append(ChainClosed::new("shutdown"), []);
+    ledger.checkpoint();
+    let report = |evidence: EventId, journal: &[Vec<u8>]| {
+        let mut stored = ledger.records[..9].to_vec();
+        let record = ledger.record(6);
+        let parts = record.parts().iter();
+        let parts = parts.map(|_| absent(AbsentReason::Erased, Some(evidence))).collect();
+        stored[6] = Record::new(record.event_bytes().to_vec(), parts).to_bytes();
+        seam(&ledger, journal, &stored)
+    };
+    for from in [0, 5, 9] {
+        assert_eq!(faults(&report(evidence, &ledger.records[from..])), [], "{from}");
+        let faults = faults(&report(EventId::new(), &ledger.records[from..]));
+        assert_eq!(faults, [(FindingKind::ContentMissing, 6, 6)], "{from}");
+    }
+}
+
+#[test]
+fn attack_24_sealed_garbage() {
+    let honest = ledger();
+    let sealed = |algorithm, more: usize| {
+        let mut ledger = honest.clone();
+        let record = ledger.record(6);
+        let len = usize::try_from(record.view().unwrap().content().next().unwrap().bytes).unwrap();
+        let body = Sealed::new("k", algorithm, vec![0; 12], vec![7; len + more]);
+        let parts = vec![PartBody::Sealed(body), record.parts()[1].clone()];
+        ledger.records[6] = Record::new(record.event_bytes().to_vec(), parts).to_bytes();
+        ledger
+    };
+    assert_eq!(faults(&sealed(1, 48).verify()), []);
+    found(&sealed(1, 47), &[(FindingKind::ContentMismatch, 6, 6)]);
+    found(&sealed(1, 0), &[(FindingKind::ContentMismatch, 6, 6)]);
+    for (place, report) in everywhere(&sealed(9, 48)) {
+        assert_eq!(faults(&report), [(FindingKind::UnknownSeal, 6, 6)], "{place}");
+        assert_eq!(report.exit_code(), 2, "{place}");
     }
 }
 
@@ -707,9 +806,9 @@ fn states_and_warnings_leave_a_log_intact() {
 #[test]
 fn an_unknown_schema_is_not_judged() {
     let mut ledger = Ledger::new("acme", "chain-1", 100);
-    for _ in 0..2 {
+    for version in ["1.x", "2.0"] {
         ledger.append_with(ChainClosed::new("shutdown"), [], |event| {
-            event.schema_version = "2.0".to_owned();
+            event.schema_version = version.to_owned();
         });
     }
     ledger.checkpoint();

@@ -77,7 +77,7 @@ impl<'a> Batch<'a> {
                     let start = texts.len();
                     texts.extend(record.part_views().filter_map(|part| match part {
                         PartView::Clear { salt, bytes } => Some((salt, bytes)),
-                        PartView::Sealed | PartView::Absent => None,
+                        PartView::Sealed { .. } | PartView::Absent { .. } => None,
                     }));
                     events.push(record.event_bytes);
                     let commitments = start..texts.len();

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     canonical::{self, EventView},
     chain::ChainRef,
-    content::{AbsentReason, PartBody, Salt, commitment},
+    content::{AbsentReason, Salt, commitment},
+    event,
     hash::{self, Hash},
+    id::EventId,
     record::{PartView, RecordView},
     tree::CompactRange,
 };
@@ -15,7 +17,7 @@ use super::{
     ChainReport, Checkpoints, Finding, FindingKind, Severity,
     batch::{self, Batch, Read},
     links::{Court, Links},
-    memory::{Attempts, Findings, Recent, Seen, event_id, parse_id, tag},
+    memory::{Attempts, Evidence, Findings, Gone, Recent, Seen, event_id, parse_id, tag},
     order::{Late, Order},
 };
 
@@ -93,6 +95,7 @@ pub struct ChainVerifier {
     findings: Findings,
     recent: Recent,
     attempts: Attempts,
+    evidence: Evidence,
     links: Links,
     order: Order,
     counts: Counts,
@@ -134,6 +137,10 @@ pub(super) enum End {
     Continued,
 }
 
+/// The algorithm of encrypted content, and what it adds to the length: the salt and the tag.
+const AES_256_GCM: u8 = 1;
+const SEAL: u64 = 32 + 16;
+
 /// The length of a timestamp's text, which sorts as the time does.
 const TIMESTAMP: usize = 30;
 
@@ -164,6 +171,7 @@ impl ChainVerifier {
             findings,
             recent: Recent::default(),
             attempts: Attempts::default(),
+            evidence: Evidence::default(),
             links: Links::new(tree, head, checkpoints.known),
             order: Order::default(),
             counts: Counts::default(),
@@ -318,6 +326,12 @@ impl ChainVerifier {
         copy
     }
 
+    /// Takes in what another copy says about content that is gone.
+    #[cfg(feature = "writer")]
+    pub(super) fn join_evidence(&mut self, other: &Self) {
+        self.evidence.join(&other.evidence);
+    }
+
     /// Starts to count from here.
     #[cfg(feature = "writer")]
     pub(super) fn forget_counts(&mut self) {
@@ -354,6 +368,7 @@ impl ChainVerifier {
                     format!("began a {what} call whose outcome is not recorded"),
                 );
             }
+            self.unexplained();
             if !self.closed && !empty {
                 self.findings.add(Finding::new(
                     FindingKind::Unclosed,
@@ -561,6 +576,8 @@ impl ChainVerifier {
                 self.attempts.end(parent(event));
                 self.attempts.end(named_id(event.payload, br#""request_event_id":""#));
             }
+            "content.purged" => self.evidence.says(id, AbsentReason::Purged),
+            "key.destroyed" => self.evidence.says(id, AbsentReason::Erased),
             "chain.closed" => self.closed = true,
             "chain.gap" => self.note_gap(event, at),
             _ => {}
@@ -584,7 +601,7 @@ impl ChainVerifier {
     }
 
     fn check_schema(&mut self, event: &EventView<'_>, at: u64, id: u128) {
-        if event.schema_version.starts_with("1.") {
+        if event::is_readable(event.schema_version) {
             return;
         }
         // One finding for each stretch, not for each record.
@@ -606,7 +623,6 @@ impl ChainVerifier {
             return;
         }
         let mut named = event.content();
-        let mut gone = false;
         let mut parts = 0u64;
         for body in record.part_views() {
             let Some(reference) = named.next() else { break };
@@ -628,8 +644,13 @@ impl ChainVerifier {
                         self.content_finding(at, detail);
                     }
                 }
-                PartView::Sealed => self.counts.sealed += 1,
-                PartView::Absent => gone = true,
+                PartView::Sealed { algorithm, len } => {
+                    self.counts.sealed += 1;
+                    self.check_seal(at, reference.name, algorithm, len, reference.bytes);
+                }
+                PartView::Absent { reason, evidence } => {
+                    self.check_absence(at, reference.name, reason, evidence);
+                }
             }
         }
         self.counts.parts += parts;
@@ -641,9 +662,6 @@ impl ChainVerifier {
             );
             self.content_finding(at, detail);
         }
-        if gone {
-            self.count_gone(record);
-        }
     }
 
     fn content_finding(&mut self, at: u64, detail: String) {
@@ -651,14 +669,76 @@ impl ChainVerifier {
         self.findings.at(FindingKind::ContentMismatch, at, id, detail);
     }
 
-    fn count_gone(&mut self, record: RecordView<'_>) {
-        for part in record.parts().unwrap_or_default() {
-            match part {
-                PartBody::Absent { reason: AbsentReason::Erased, .. } => self.counts.erased += 1,
-                PartBody::Absent { .. } => self.counts.purged += 1,
-                _ => {}
-            }
+    /// What is encrypted cannot be compared, but its length is known.
+    fn check_seal(&mut self, at: u64, name: &str, algorithm: u8, len: u64, plain: u64) {
+        if algorithm != AES_256_GCM {
+            let detail = format!(
+                "has content that this program cannot judge: part {} is encrypted with algorithm \
+                 {algorithm}; use a release that knows it",
+                shown(name)
+            );
+            let id = self.recent.event_id(at);
+            self.findings.at(FindingKind::UnknownSeal, at, id, detail);
+        } else if plain.checked_add(SEAL) != Some(len) {
+            let detail = format!(
+                "has other content than it committed to: part {} has {plain} bytes and cannot be \
+                 what {len} encrypted ones hold",
+                shown(name)
+            );
+            self.content_finding(at, detail);
         }
+    }
+
+    /// That content is gone is no fault where an event of the chain says why.
+    fn check_absence(
+        &mut self,
+        at: u64,
+        name: &str,
+        reason: AbsentReason,
+        evidence: Option<EventId>,
+    ) {
+        let part: String = name.chars().take(128).collect();
+        let Some(evidence) = evidence else {
+            let detail =
+                format!("lacks content: part {} is gone, and nothing says why", shown(&part));
+            let id = self.recent.event_id(at);
+            self.findings.at(FindingKind::ContentMissing, at, id, detail);
+            return;
+        };
+        match reason {
+            AbsentReason::Erased => self.counts.erased += 1,
+            AbsentReason::Purged => self.counts.purged += 1,
+        }
+        let id = u128::from_be_bytes(*evidence.as_bytes());
+        if let Some(gone) = self.evidence.names(id, Gone { at, part, more: 0, reason }) {
+            self.unexplained_part(id, &gone);
+        }
+    }
+
+    /// Content whose reason no event of the chain gave.
+    fn unexplained(&mut self) {
+        for (id, gone) in std::mem::take(&mut self.evidence).into_awaited() {
+            self.unexplained_part(id, &gone);
+        }
+    }
+
+    fn unexplained_part(&mut self, named: u128, gone: &Gone) {
+        let wanted = match gone.reason {
+            AbsentReason::Erased => "key.destroyed",
+            AbsentReason::Purged => "content.purged",
+        };
+        let named = event_id(named).map_or_else(String::new, |id| id.to_string());
+        let more = match gone.more {
+            0 => String::new(),
+            more => format!(" ({more} more parts name the same one)"),
+        };
+        let detail = format!(
+            "lacks content: part {} is gone, and the event that it names for it, {named}, is not \
+             a {wanted} of this chain{more}",
+            shown(&gone.part)
+        );
+        let id = self.recent.event_id(gone.at);
+        self.findings.at(FindingKind::ContentMissing, gone.at, id, detail);
     }
 
     fn truncation(&mut self, reached: u64) {

@@ -1,11 +1,11 @@
 //! What a verifier keeps while records pass: findings, recent records, open attempts. All bounded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use uuid::Uuid;
 
-use crate::{chain::ChainRef, hash::Hash, id::EventId};
+use crate::{chain::ChainRef, content::AbsentReason, hash::Hash, id::EventId};
 
 use super::{Finding, FindingKind, Severity};
 
@@ -149,6 +149,73 @@ impl Attempts {
             .collect();
         open.sort_unstable_by_key(|(at, ..)| *at);
         open
+    }
+}
+
+/// How many events that say why content is gone are remembered, and how many are awaited.
+const MAX_EVIDENCE: usize = 1 << 16;
+
+/// A part of content that is gone, by the event that is named as the reason.
+#[derive(Debug, Clone)]
+pub(super) struct Gone {
+    pub(super) at: u64,
+    pub(super) part: String,
+    /// More parts that name the same event.
+    pub(super) more: u64,
+    pub(super) reason: AbsentReason,
+}
+
+/// Which events say why content is gone, and which content awaits one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Evidence {
+    seen: HashMap<u128, AbsentReason, BuildHasherDefault<Fold>>,
+    awaited: HashMap<(u128, bool), Gone, BuildHasherDefault<Fold>>,
+}
+
+impl Evidence {
+    /// An event says that content went for this reason.
+    pub(super) fn says(&mut self, id: u128, reason: AbsentReason) {
+        if self.seen.len() < MAX_EVIDENCE {
+            self.seen.insert(id, reason);
+        }
+        self.awaited.remove(&(id, reason == AbsentReason::Erased));
+    }
+
+    /// A part names an event as the reason; gives the part back where no more can be remembered.
+    pub(super) fn names(&mut self, id: u128, gone: Gone) -> Option<Gone> {
+        if self.seen.get(&id) == Some(&gone.reason) {
+            return None;
+        }
+        let full = self.awaited.len() >= MAX_EVIDENCE;
+        match self.awaited.entry((id, gone.reason == AbsentReason::Erased)) {
+            Entry::Occupied(mut first) => first.get_mut().more += 1,
+            Entry::Vacant(_) if full => return Some(gone),
+            Entry::Vacant(entry) => {
+                entry.insert(gone);
+            }
+        }
+        None
+    }
+
+    /// Takes in what another copy of the chain knows and awaits.
+    #[cfg(feature = "writer")]
+    pub(super) fn join(&mut self, other: &Self) {
+        for (id, reason) in &other.seen {
+            self.says(*id, *reason);
+        }
+        for (key, gone) in &other.awaited {
+            if self.seen.get(&key.0) != Some(&gone.reason) {
+                self.awaited.entry(*key).or_insert_with(|| gone.clone());
+            }
+        }
+    }
+
+    /// What still awaits its event, in the order of the chain.
+    pub(super) fn into_awaited(self) -> Vec<(u128, Gone)> {
+        let mut awaited: Vec<_> =
+            self.awaited.into_iter().map(|((id, _), gone)| (id, gone)).collect();
+        awaited.sort_unstable_by_key(|(id, gone)| (gone.at, *id));
+        awaited
     }
 }
 

@@ -176,9 +176,9 @@ pub struct ChainReport {
     pub parts: u64,
     /// How many bytes of records were checked.
     pub bytes: u64,
-    /// Parts whose content was erased on request.
+    /// Parts whose content is gone, and that name the event by which it was erased.
     pub erased: u64,
-    /// Parts whose content was purged after its term.
+    /// Parts whose content is gone, and that name the event by which it was purged.
     pub purged: u64,
     /// Parts whose content is encrypted, and was therefore not checked.
     pub sealed: u64,
@@ -290,9 +290,9 @@ pub struct Report {
     pub parts: u64,
     /// How many bytes of records.
     pub bytes: u64,
-    /// Parts whose content was erased on request.
+    /// Parts whose content is gone, and that name the event by which it was erased.
     pub erased: u64,
-    /// Parts whose content was purged after its term.
+    /// Parts whose content is gone, and that name the event by which it was purged.
     pub purged: u64,
     /// Parts whose content is encrypted, and was therefore not checked.
     pub sealed: u64,

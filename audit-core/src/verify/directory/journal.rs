@@ -135,6 +135,14 @@ impl Slot {
         if !self.beyond {
             journal.forget_counts();
         }
+        // What went, and why, may stand in different copies.
+        for (at, copy) in self.copies.iter_mut().enumerate() {
+            if behind && at == self.primary {
+                copy.verifier.join_evidence(&journal);
+            } else {
+                journal.join_evidence(&copy.verifier);
+            }
+        }
         let mut tail = journal.finish_as(if behind { End::Continued } else { End::Whole });
         for finding in &mut tail.findings {
             finding.place.get_or_insert_with(|| JOURNAL.to_owned());
