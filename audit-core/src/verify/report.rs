@@ -110,6 +110,7 @@ impl Coverage {
         }
     }
 
+    #[cfg(feature = "writer")]
     fn max(self, other: Self) -> Self {
         Self {
             own_key: self.own_key.max(other.own_key),
