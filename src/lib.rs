@@ -90,6 +90,6 @@ pub mod __private {
 }
 
 /// The examples of the README.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "macros", feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
