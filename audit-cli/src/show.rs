@@ -37,6 +37,9 @@ pub(crate) fn run(args: &ShowArgs, out: &mut Out) -> Result<(), Failure> {
     if !remarks.warnings().is_empty() {
         let dir = shell(&args.dir.display().to_string());
         output::complain(&format!("this may not be all: run `agent-audit verify {dir}`"));
+    } else if !args.json && args.format.is_none() {
+        let dir = shell(&args.dir.display().to_string());
+        output::complain(&format!("shown as stored, not verified: run `agent-audit verify {dir}`"));
     }
     Ok(())
 }

@@ -109,7 +109,7 @@ async fn story() -> Result<(), Fault> {
     let copy = home.join("tampered");
     tampered(&log_dir, &copy, &key)?;
 
-    farewell(&log_dir, &copy);
+    farewell(&log_dir, &copy, &key);
     Ok(())
 }
 
@@ -227,15 +227,15 @@ fn print_report(report: &Report) {
     for finding in &report.findings {
         println!("  · {finding}");
     }
-    println!("  the verdict {}", report.basis.explanation());
+    println!("  the verdict {}", report.explanation());
 }
 
-fn farewell(log_dir: &Path, copy: &Path) {
+fn farewell(log_dir: &Path, copy: &Path, key: &VerifyingKey) {
     let (log_dir, copy) = (log_dir.display(), copy.display());
     let Tenant { id, session, .. } = ACME;
     heading("Look for yourself");
-    println!("  cargo run -q -p agent-audit-cli -- verify {log_dir}");
-    println!("  cargo run -q -p agent-audit-cli -- verify {copy}");
+    println!("  cargo run -q -p agent-audit-cli -- verify {log_dir} --key {key}");
+    println!("  cargo run -q -p agent-audit-cli -- verify {copy} --key {key}");
     println!(
         "  cargo run -q -p agent-audit-cli -- show {log_dir} --tenant {id} --session {session}"
     );
