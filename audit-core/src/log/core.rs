@@ -80,11 +80,11 @@ enum Track {
     End,
 }
 
-impl Track {
-    /// Whether it is the log's own business, which goes on while the log is being closed.
-    fn is_own(&self) -> bool {
-        matches!(self, Self::Lifecycle { .. } | Self::Gap(_) | Self::Dead(_) | Self::End)
-    }
+/// For whom an event is written: callers are refused once the log closes, its own last events not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    Caller,
+    Log,
 }
 
 impl Core {
@@ -104,10 +104,7 @@ impl Core {
         scope: &Scope<'_>,
         draft: Draft,
     ) -> Result<Enqueued, AuditError> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(AuditError::closed());
-        }
-        self.enqueue_last(scope, draft).await
+        self.enqueue_for(Who::Caller, scope, draft).await
     }
 
     /// [`enqueue`](Self::enqueue) for what the log itself writes while it closes.
@@ -116,26 +113,38 @@ impl Core {
         scope: &Scope<'_>,
         draft: Draft,
     ) -> Result<Enqueued, AuditError> {
+        self.enqueue_for(Who::Log, scope, draft).await
+    }
+
+    async fn enqueue_for(
+        &self,
+        who: Who,
+        scope: &Scope<'_>,
+        draft: Draft,
+    ) -> Result<Enqueued, AuditError> {
+        if who == Who::Caller && self.closed.load(Ordering::Acquire) {
+            return Err(AuditError::closed());
+        }
         let chain = self.chain(scope.tenant);
         let track = Track::of(&draft);
         let mut prepared = Prepared::new(draft, scope, &chain.id.chain_id, &self.writer_id)?;
         loop {
             let permit = self.admit(&chain, prepared.entry_bytes()).await?;
-            match self.place(&chain, prepared, permit, &track, scope) {
+            match self.place(who, &chain, prepared, permit, &track, scope) {
                 Ok(enqueued) => return Ok(enqueued),
                 Err(NotPlaced::Failed(error)) => return Err(self.lost(&chain, error)),
                 Err(NotPlaced::Closed) => return Err(AuditError::closed()),
                 Err(NotPlaced::PreambleFirst(back)) => prepared = *back,
             }
-            self.settle(&chain).await?;
+            self.settle(who, &chain).await?;
         }
     }
 
     /// Writes what the log itself owes to a chain: that it is opened or resumed, the outcomes of
     /// attempts whose process died, the events that were refused.
-    pub(super) async fn settle(&self, chain: &Arc<Chain>) -> Result<(), AuditError> {
+    pub(super) async fn settle(&self, who: Who, chain: &Arc<Chain>) -> Result<(), AuditError> {
         while let Some(preamble) = self.preamble(chain)? {
-            self.write_preamble(chain, preamble).await?;
+            self.write_preamble(who, chain, preamble).await?;
         }
         Ok(())
     }
@@ -172,6 +181,7 @@ impl Core {
 
     fn place(
         &self,
+        who: Who,
         chain: &Arc<Chain>,
         prepared: Prepared,
         permit: Permit,
@@ -181,7 +191,7 @@ impl Core {
         let _nobody_rebuilds = self.chains.read().unwrap_or_else(PoisonError::into_inner);
         let mut state = chain.lock();
         let announced = state.announced_at.is_some_and(|at| at >= self.first_entry);
-        if self.closed.load(Ordering::Acquire) && !track.is_own() {
+        if who == Who::Caller && self.closed.load(Ordering::Acquire) {
             return Err(NotPlaced::Closed);
         }
         let in_turn = match track {
@@ -287,6 +297,7 @@ impl Core {
 
     async fn write_preamble(
         &self,
+        who: Who,
         chain: &Arc<Chain>,
         preamble: Preamble,
     ) -> Result<(), AuditError> {
@@ -304,7 +315,7 @@ impl Core {
         draft.parent_event_id = parent;
         let prepared = Prepared::new(draft, &scope, &chain.id.chain_id, &self.writer_id)?;
         let permit = self.admit(chain, prepared.entry_bytes()).await?;
-        match self.place(chain, prepared, permit, &track, &scope) {
+        match self.place(who, chain, prepared, permit, &track, &scope) {
             Ok(_) => {
                 told.gap = None;
                 Ok(())

@@ -52,7 +52,11 @@ pub use options::{AuditLogBuilder, Clock, SystemClock};
 pub(crate) use prepare::Scope;
 pub use receipt::{Durability, Receipt};
 
-use self::{checkpoints::CheckpointFile, core::Wake, maintenance::Maintenance};
+use self::{
+    checkpoints::CheckpointFile,
+    core::{Wake, Who},
+    maintenance::Maintenance,
+};
 use crate::{
     context::AuditContext,
     delivery::{Delivery, SinkHealth},
@@ -233,7 +237,7 @@ impl AuditLog {
             chain.bury_open_attempts();
         }
         for chain in &chains {
-            match close::block_on_until(core.settle(chain), Instant::now() + PATIENCE) {
+            match close::block_on_until(core.settle(Who::Log, chain), Instant::now() + PATIENCE) {
                 Some(Ok(())) => {}
                 Some(Err(error)) if error.kind() == AuditErrorKind::Damaged => return Err(error),
                 Some(Err(_)) | None => {
