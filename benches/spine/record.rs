@@ -24,7 +24,7 @@ const ENVELOPE: usize = 640;
 pub(crate) fn bench(criterion: &mut Criterion, meter: &mut Meter) {
     for (size, bytes) in [("1KB", 1_024), ("32KB", 32_768)] {
         let pieces = Arc::new(sessions::pieces(bytes - ENVELOPE));
-        for callers in [1_usize, 16, 64] {
+        for callers in [1_usize, 16, 64, 256] {
             let mut group = criterion.benchmark_group(format!("record/{size}/{callers}"));
             group.throughput(Throughput::Elements(1)).sample_size(10);
             let name = |who: &str| format!("record/{size}/{callers}/{who}");
