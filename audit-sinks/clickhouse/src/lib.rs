@@ -1,0 +1,1 @@
+//! ClickHouse sink of agent-audit.

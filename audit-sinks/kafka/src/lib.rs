@@ -1,0 +1,1 @@
+//! Kafka sink of agent-audit, and its consumer.

@@ -1,0 +1,1 @@
+//! OpenTelemetry (OTLP) sink of agent-audit.

@@ -1,0 +1,1 @@
+//! PostgreSQL sink of agent-audit, with row-level security.

@@ -1,0 +1,1 @@
+//! S3 archive of agent-audit, with Object Lock.
