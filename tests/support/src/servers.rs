@@ -41,10 +41,7 @@ pub fn required(variable: &str) -> String {
 /// The name of the script that sets a variable.
 fn server_of(variable: &str) -> String {
     let name = variable.strip_prefix("AUDIT_TEST_").unwrap_or(variable);
-    match name.split('_').next() {
-        Some("AWS") => "ministack".to_owned(),
-        first => first.unwrap_or(name).to_lowercase(),
-    }
+    name.split('_').next().unwrap_or(name).to_lowercase()
 }
 
 /// A server of one test alone, with its data in a temporary directory. Stops when it is dropped.
