@@ -62,7 +62,7 @@ fn attack_04_whole_chain_rewritten_without_the_key() {
     signed.checkpoint();
     let mut checkpoints = Checkpoints::trusting(&signed.chain, vec![rewritten.key.verifying_key()]);
     for note in signed.notes.iter().chain(&honest) {
-        checkpoints.add(note, super::CheckpointSource::Own);
+        checkpoints.add(note, crate::verify::CheckpointSource::Own);
     }
     let mut verifier = ChainVerifier::new(signed.chain.clone(), checkpoints);
     signed.records.iter().for_each(|record| verifier.push(record));

@@ -124,7 +124,7 @@ fn attack_24_content_removed_in_a_store_and_explained_in_the_journal() {
         let parts = record.parts().iter();
         let parts = parts.map(|_| absent(AbsentReason::Erased, Some(evidence))).collect();
         stored[6] = Record::new(record.event_bytes().to_vec(), parts).to_bytes();
-        seam(&ledger, journal, &stored)
+        seams::seam(&ledger, journal, &stored)
     };
     for from in [0, 5, 9] {
         assert_eq!(faults(&report(evidence, &ledger.records[from..])), [], "{from}");

@@ -55,7 +55,7 @@ fn attack_22_resume_seam() {
 }
 
 /// A log whose journal begins at a position and whose store ends at one.
-fn seam(honest: &Ledger, journal: &[Vec<u8>], store: &[Vec<u8>]) -> Report {
+pub(super) fn seam(honest: &Ledger, journal: &[Vec<u8>], store: &[Vec<u8>]) -> Report {
     let dir = tempfile::tempdir().unwrap();
     write_files(dir.path(), &[honest]);
     write_journal(dir.path(), &[journal]).close();
