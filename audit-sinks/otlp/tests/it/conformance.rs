@@ -11,23 +11,23 @@ use agent_audit_otlp::OtlpSink;
 use tonic::Code;
 
 use crate::{
-    collector::{self, Way},
+    collector::{Collector, Way},
     service::{Answer, Service, is_of},
 };
 
 const SECRET: &str = "Bearer canary-token";
 
-struct Collector(Way);
+struct Real(Way);
 
 #[async_trait::async_trait]
-impl Harness for Collector {
+impl Harness for Real {
     async fn sink(&self) -> Arc<dyn Sink> {
-        let config = self.0.config().with_header("authorization", SECRET);
+        let config = Collector::shared().config(self.0).with_header("authorization", SECRET);
         Arc::new(OtlpSink::new(config).unwrap())
     }
 
     async fn read_back(&self, chain: &ChainRef) -> Vec<Record> {
-        collector::records(chain).await
+        Collector::shared().records(chain).await
     }
 
     /// A collector can be asked nothing, and keeps no content.
@@ -60,7 +60,7 @@ mod grpc {
 
     agent_audit_core::sink_conformance!(
         #[ignore = "needs AUDIT_TEST_OTLP_GRPC: servers/with otlp -- cargo test -- --include-ignored"]
-        Collector(Way::Grpc)
+        Real(Way::Grpc)
     );
 }
 
@@ -69,6 +69,6 @@ mod http {
 
     agent_audit_core::sink_conformance!(
         #[ignore = "needs AUDIT_TEST_OTLP_HTTP: servers/with otlp -- cargo test -- --include-ignored"]
-        Collector(Way::Http)
+        Real(Way::Http)
     );
 }

@@ -28,7 +28,7 @@ use prost::Message;
 use tokio::net::TcpListener;
 use tonic::{Code, Request, Response, Status, codec::CompressionEncoding};
 
-use crate::collector::{Way, variable};
+use crate::collector::{Collector, Way};
 
 /// What the service does with a request.
 #[derive(Debug, Clone)]
@@ -117,10 +117,7 @@ impl Service {
 
     /// A sink for this service.
     pub(crate) fn config(&self) -> OtlpConfig {
-        match self.way {
-            Way::Grpc => OtlpConfig::grpc(format!("http://{}", self.address)),
-            Way::Http => OtlpConfig::http(format!("http://{}", self.address)),
-        }
+        self.way.config(&format!("http://{}", self.address))
     }
 
     /// Does something else from now on.
@@ -134,6 +131,11 @@ impl Service {
     /// How many requests came, whatever became of them.
     pub(crate) fn requests(&self) -> usize {
         self.state.requests.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Every request that came, in order.
+    pub(crate) fn all(&self) -> Vec<ExportLogsServiceRequest> {
+        self.state.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The last request that came.
@@ -258,7 +260,7 @@ impl LogsService for Service {
 }
 
 async fn forward(request: ExportLogsServiceRequest) -> ExportLogsServiceResponse {
-    let client = LogsServiceClient::connect(variable("AUDIT_TEST_OTLP_GRPC")).await.unwrap();
+    let client = LogsServiceClient::connect(Collector::shared().grpc).await.unwrap();
     client.max_encoding_message_size(usize::MAX).export(request).await.unwrap().into_inner()
 }
 
