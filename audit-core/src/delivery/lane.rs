@@ -99,14 +99,18 @@ impl Lane {
 
     pub(super) fn health(&self) -> SinkHealth {
         let ledger = lock(&self.ledger);
+        let fault = ledger.last_fault.as_ref();
+        let silent = fault.filter(|_| ledger.nothing_goes_through());
         let state = match &ledger.trouble {
             _ if ledger.ended => SinkState::Closed,
+            None if silent.is_some_and(|fault| fault.retryable) => SinkState::Retrying,
+            None if silent.is_some() => SinkState::Blocked,
             None => SinkState::Working,
             Some(trouble) if trouble.blocked => SinkState::Blocked,
             Some(_) => SinkState::Retrying,
         };
         let lagging = ledger.lagging().count();
-        let fault = ledger.last_fault.as_ref().filter(|_| lagging > 0);
+        let fault = fault.filter(|_| lagging > 0).map(|fault| &fault.message);
         let error = ledger.trouble.as_ref().map(|trouble| &trouble.message).or(fault);
         SinkHealth {
             name: self.name.clone(),

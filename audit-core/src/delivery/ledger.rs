@@ -14,7 +14,7 @@ use crate::{
     error::{AuditError, AuditErrorKind},
     hash::Hash,
     id::{ChainId, InvalidId, TenantId},
-    sink::Head,
+    sink::{Head, SinkError},
 };
 
 use super::{
@@ -43,8 +43,21 @@ pub(super) struct Ledger {
     /// The fault of the sink as a whole, while there is one.
     pub(super) trouble: Option<Trouble>,
     /// The last fault of a lagging chain.
-    pub(super) last_fault: Option<String>,
+    pub(super) last_fault: Option<Fault>,
     pub(super) ended: bool,
+}
+
+/// A fault of a chain by itself.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    pub(super) retryable: bool,
+    pub(super) message: String,
+}
+
+impl From<&SinkError> for Fault {
+    fn from(error: &SinkError) -> Self {
+        Self { retryable: error.is_retryable(), message: error.to_string() }
+    }
 }
 
 /// A fault of the sink as a whole.
@@ -249,6 +262,9 @@ impl Ledger {
     /// Catch-up has come as far as the main flow.
     pub(super) fn rejoin(&mut self, id: SlotId) {
         self.set_flow(id, Flow::Live);
+        if self.lagging().next().is_none() {
+            self.last_fault = None;
+        }
     }
 
     /// Searches the journal from its beginning for the next event; the second time in a row there
@@ -343,6 +359,15 @@ impl Ledger {
         } else {
             self.pinned.remove(&id);
         }
+    }
+
+    /// Whether chains lag and none goes through: what fails each of them by itself, as a sink that
+    /// answers for none, is then a fault of the sink.
+    pub(super) fn nothing_goes_through(&self) -> bool {
+        let goes = |slot: &Slot| {
+            matches!(slot.flow, Flow::Live) && !matches!(slot.contact, Contact::Unknown)
+        };
+        self.lagging().next().is_some() && !self.slots.iter().any(goes)
     }
 
     /// The chains that catch-up has to look after, with their state.

@@ -10,7 +10,7 @@ use super::{
     backoff::Backoff,
     draft::Load,
     health::HaltReason,
-    ledger::{Flow, Lag, Ledger},
+    ledger::{Fault, Flow, Lag, Ledger},
 };
 
 /// Takes up what became of a segment of the main flow.
@@ -59,7 +59,7 @@ pub(super) fn apply(
             ledger.halt(slot, from, sequence, HaltReason::Conflict, message);
         }
         SegmentOutcome::Failed { error } if error.is_retryable() => {
-            ledger.last_fault = Some(error.to_string());
+            ledger.last_fault = Some(Fault::from(&error));
             ledger.lag(slot, delays.lag(load, &error, failures));
         }
         SegmentOutcome::Failed { error } => {

@@ -16,7 +16,7 @@ use super::{
     call::{guarded, race},
     draft::{Draft, Shipment},
     lane::Lane,
-    ledger::{Flow, Lag, SlotId, Trouble},
+    ledger::{Fault, Flow, Lag, SlotId, Trouble},
     outcome::{Delays, again, apply, failures, settle},
     source::{Fill, Source, lock},
 };
@@ -280,7 +280,7 @@ impl Worker {
                 Err(error) => {
                     tracing::debug!(sink = %self.lane.name, %error, "catch-up failed");
                     let mut ledger = lock(&self.lane.ledger);
-                    ledger.last_fault = Some(error.to_string());
+                    ledger.last_fault = Some(Fault::from(&error));
                     for load in &loads {
                         let failures = failures(&ledger.slot(load.slot).flow);
                         ledger.lag(load.slot, delays.lag(load, &error, failures));
@@ -353,7 +353,7 @@ impl Worker {
                 due.remove(&slot);
                 let Some(from) = fill.draft.withdraw(slot) else { return };
                 tracing::debug!(sink = %self.lane.name, %error, "a sink cannot be asked for a head");
-                ledger.last_fault = Some(error.to_string());
+                ledger.last_fault = Some(Fault::from(&error));
                 let failures = failures(&ledger.slot(slot).flow).saturating_add(1);
                 let delays = self.delays();
                 let due = Instant::now() + delays.after(&error, failures);

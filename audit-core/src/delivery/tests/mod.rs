@@ -127,6 +127,8 @@ struct State {
     poison: Option<String>,
     /// Tenants whose head cannot be read.
     headless: BTreeSet<String>,
+    /// Nobody is let in, as with a wrong password.
+    locked: bool,
     /// Tenants and positions of each segment, call by call.
     calls: Vec<Vec<(String, u64, u64)>>,
     heads_asked: usize,
@@ -308,6 +310,9 @@ impl Sink for Store {
         let mut state = self.lock();
         state.heads_asked += 1;
         self.changed.notify_all();
+        if state.locked {
+            return Err(error(false, false));
+        }
         if state.headless.contains(chain.tenant_id.as_str()) {
             return Err(error(false, true));
         }
