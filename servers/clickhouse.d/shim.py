@@ -49,6 +49,7 @@ class Access:
 
     def __init__(self, path, admin_password):
         self.path = path
+        self.lock = threading.Lock()
         self.state = {"users": {}, "roles": [], "grants": [], "members": [], "policies": []}
         if os.path.exists(path):
             with open(path) as file:
@@ -72,26 +73,37 @@ class Access:
     def apply(self, sql):
         """Takes a statement in the form that the engine's formatter gives; whether it was one."""
         state = self.state
-        if match := re.fullmatch(r"CREATE ROLE (?:IF NOT EXISTS )?(\S+)", sql):
-            if match[1] not in state["roles"]:
-                state["roles"].append(match[1])
+        # The formatter quotes a name only where it must.
+        name = r"(`[^`]+`|[^` ,()]+)"
+        if match := re.fullmatch(rf"CREATE ROLE (?:IF NOT EXISTS )?{name}", sql):
+            if plain(match[1]) not in state["roles"]:
+                state["roles"].append(plain(match[1]))
         elif match := re.fullmatch(
-            r"CREATE USER (?:IF NOT EXISTS )?(\S+) IDENTIFIED (?:WITH \w+ )?BY '((?:[^'\\]|\\.)*)'"
-            r"(?: DEFAULT ROLE (\S+))?", sql
+            rf"CREATE USER (?:IF NOT EXISTS )?{name} IDENTIFIED (?:WITH \w+ )?BY '((?:[^'\\]|\\.)*)'"
+            rf"(?: DEFAULT ROLE {name})?", sql
         ):
-            state["users"].setdefault(match[1], digest(re.sub(r"\\(.)", r"\1", match[2])))
+            password = re.sub(r"\\(.)", r"\1", match[2])
+            state["users"].setdefault(plain(match[1]), digest(password))
             if match[3]:
-                state["members"].append([match[3], match[1]])
-        elif match := re.fullmatch(r"DROP USER (?:IF EXISTS )?(\S+)", sql):
-            state["users"].pop(match[1], None)
-        elif match := re.fullmatch(r"GRANT ([^,() ]+) TO (\S+)", sql):
-            state["members"].append([match[1], match[2]])
-        elif match := re.fullmatch(r"GRANT (.+ ON \S+) TO (\S+)", sql):
-            state["grants"].append([match[1], match[2]])
+                state["members"].append([plain(match[3]), plain(match[1])])
+        elif match := re.fullmatch(rf"DROP (USER|ROLE) (?:IF EXISTS )?{name}", sql):
+            gone = plain(match[2])
+            if match[1] == "USER":
+                state["users"].pop(gone, None)
+            state["roles"] = [role for role in state["roles"] if role != gone]
+            state["members"] = [pair for pair in state["members"] if gone not in pair]
+            state["grants"] = [grant for grant in state["grants"] if grant[1] != gone]
+            state["policies"] = [policy for policy in state["policies"] if policy[-1] != gone]
+        elif match := re.fullmatch(rf"GRANT {name} TO {name}", sql):
+            state["members"].append([plain(match[1]), plain(match[2])])
+        elif match := re.fullmatch(rf"GRANT (.+ ON \S+) TO {name}", sql):
+            grant = [match[1], plain(match[2])]
+            if grant not in state["grants"]:
+                state["grants"].append(grant)
         elif match := re.fullmatch(
-            r"CREATE ROW POLICY (?:IF NOT EXISTS )?(\S+) ON (\S+)\.(\S+) FOR SELECT USING (.+) TO (\S+)", sql
+            rf"CREATE ROW POLICY (?:IF NOT EXISTS )?{name} ON (\S+)\.(\S+) FOR SELECT USING (.+) TO {name}", sql
         ):
-            policy = list(match.groups())
+            policy = [plain(match[1]), match[2], match[3], match[4], plain(match[5])]
             if policy not in state["policies"]:
                 state["policies"].append(policy)
         elif re.match(r"(CREATE|ALTER|DROP) (USER|ROLE|ROW POLICY)|GRANT |REVOKE ", sql):
@@ -122,6 +134,10 @@ class Access:
         return f"{head}<grants>{queries}</grants><databases>{policies}</databases>"
 
 
+def plain(name):
+    return name.strip("`")
+
+
 def digest(password):
     return hashlib.sha256(password.encode()).hexdigest()
 
@@ -146,10 +162,8 @@ class Engine:
         config = os.path.join(self.directory, "config.xml")
         with open(users, "w") as file:
             file.write(
-                "<clickhouse><profiles><default>"
-                # A test can so make the engine fail with the code of its choice.
-                "<allow_custom_error_code_in_throwif>1</allow_custom_error_code_in_throwif>"
-                f"</default></profiles><quotas><default/></quotas><users><default>{profile}</default></users></clickhouse>"
+                "<clickhouse><profiles><default/></profiles>"
+                f"<quotas><default/></quotas><users><default>{profile}</default></users></clickhouse>"
             )
         with open(config, "w") as file:
             file.write(f"<clickhouse><users_config>{escape(users)}</users_config></clickhouse>")
@@ -272,7 +286,8 @@ class Handler(BaseHTTPRequestHandler):
             if re.match(r"(CREATE|ALTER|DROP) (USER|ROLE|ROW POLICY)|GRANT |REVOKE ", statement):
                 if user != "admin":
                     raise Refused(497, f"{user}: Not enough privileges. (ACCESS_DENIED)")
-                ACCESS.apply(statement)
+                with ACCESS.lock:
+                    ACCESS.apply(statement)
                 return b""
         params = {name[6:]: value for name, value in pairs if name.startswith("param_")}
         settings = {
