@@ -7,7 +7,7 @@ use std::{
 };
 
 use agent_audit_core::{
-    conformance::{Capabilities, Fault, Harness},
+    conformance::{Capabilities, Fault, Harness, lose_answers},
     record::Record,
     sink::{ChainRef, Sink},
 };
@@ -57,10 +57,6 @@ fn answer(request: &Request, emulator: SocketAddr, ill: &Ill) -> Answer {
         // One record, in strict order.
         if !is_ill(&body) {
             return Answer::Send(request.forward(emulator));
-        }
-        if fault == Fault::AfterCommit {
-            drop(request.forward(emulator));
-            return Answer::HangUp;
         }
         let error = json!({ "__type": "InternalFailureException", "message": "injected" });
         return Answer::Send(Response::json(500, &error));
@@ -127,6 +123,10 @@ impl Harness for Emulated {
     }
 
     async fn faulty(&self, fault: Fault, chain: &ChainRef) -> Option<Arc<dyn Sink>> {
+        if self.strict && fault == Fault::AfterCommit {
+            // Of what is put one by one, only one answer can be lost by the way.
+            return Some(lose_answers(self.sink().await));
+        }
         *self.ill.lock().unwrap() = Some((fault, chain.to_string()));
         Some(self.connect(self.stream.config_through(self.service.address())).await)
     }

@@ -43,6 +43,11 @@ impl OutageHarness for Emulated {
         Promise::AtLeastOnce
     }
 
+    /// A request of one event has more than the usual bytes: text in JSON in JSON.
+    fn handshake_bytes(&self) -> u64 {
+        16 << 10
+    }
+
     async fn sink_with_wrong_credentials(&self, through: SocketAddr) -> Option<Arc<dyn Sink>> {
         let mut config = impatient(self.0.config_through(through));
         config.aws = config.aws.with_credentials("AKIANOBODY", "secret-of-nobody");

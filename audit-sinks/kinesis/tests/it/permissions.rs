@@ -65,6 +65,8 @@ async fn the_reader_reads_and_writes_nothing() {
     let (id, secret) = user(&stream, "reader", READER);
     let mut config = stream.config();
     config.aws = config.aws.with_credentials(id, secret);
+    // An iterator names its stream for the service, and not for the emulator.
+    config.stream = format!("arn:aws:kinesis:{REGION}:000000000000:stream/{}", stream.name);
     let mut reader = KinesisReader::connect(config.clone()).await.unwrap();
     assert_eq!(in_order(rest(&mut reader).await), chain.records());
     let sink = KinesisSink::connect(config).await.unwrap();

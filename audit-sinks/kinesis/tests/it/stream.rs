@@ -8,6 +8,7 @@ use agent_audit_kinesis::{
 };
 use agent_audit_test_support::servers::required;
 use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::types::CreateBucketConfiguration;
 
 pub(crate) const REGION: &str = "eu-central-1";
 pub(crate) const SECRET: &str = "secret-6d1f0c";
@@ -45,7 +46,9 @@ impl Stream {
             .send()
             .await
             .unwrap();
-        stream.s3().create_bucket().bucket(&stream.bucket).send().await.unwrap();
+        let place = CreateBucketConfiguration::builder().location_constraint(REGION.into());
+        let create = stream.s3().create_bucket().bucket(&stream.bucket);
+        create.create_bucket_configuration(place.build()).send().await.unwrap();
         stream
     }
 
@@ -68,8 +71,7 @@ impl Stream {
     pub(crate) fn s3(&self) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            // Where a bucket needs no word on its place.
-            .region(Region::new("us-east-1"))
+            .region(Region::new(REGION))
             .endpoint_url(format!("http://{}", self.at))
             .force_path_style(true)
             .credentials_provider(Credentials::new("test", SECRET, None, None, "tests"))

@@ -7,7 +7,7 @@ use std::{
 };
 
 use agent_audit_core::{
-    conformance::{Capabilities, Fault, Harness},
+    conformance::{Capabilities, Fault, Harness, lose_answers},
     record::Record,
     sink::{ChainRef, Sink},
 };
@@ -112,6 +112,10 @@ impl Harness for Emulated {
     }
 
     async fn faulty(&self, fault: Fault, chain: &ChainRef) -> Option<Arc<dyn Sink>> {
+        if self.strict && fault == Fault::AfterCommit {
+            // Of what is sent one by one, only one answer can be lost by the way.
+            return Some(lose_answers(self.sink().await));
+        }
         *self.ill.lock().unwrap() = Some((fault, chain.to_string()));
         Some(self.connect(self.queue.config_through(self.service.address())).await)
     }

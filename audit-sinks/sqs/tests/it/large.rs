@@ -57,15 +57,16 @@ async fn a_message_of_the_largest_size_is_sent_as_it_is_and_a_byte_more_goes_by_
     let config = queue.config().with_max_message_bytes(1 << 20);
     let sink = SqsSink::connect(config).await.unwrap();
     let mut chain = TestChain::new();
+    store(&sink, &chain.extend(1)).await;
     // The lengths of the content's size and of the sequence are the same for all of these.
     with_content(&mut chain, 1_000_000);
-    let record = &chain.records()[0];
+    let record = &chain.records()[1];
     let line = record.to_json_line().unwrap().len();
     let event = record.view().unwrap();
     let named = event.tenant_id.len() + event.event_type.len() + 64;
     let attributes = "tenant".len() + 2 * "event_type".len() + 3 * "String".len() + named;
     let fits = 1_000_000 + (1 << 20) - line - attributes;
-    store(&sink, &chain.segment(0..=0)).await;
+    store(&sink, &chain.segment(1..=1)).await;
     store(&sink, &with_content(&mut chain, fits)).await;
     store(&sink, &with_content(&mut chain, fits + 1)).await;
     let texts = queue.texts().await;

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use agent_audit_core::id::ChainId;
 use agent_audit_sqs::{AwsConfig, ClaimConfig, Received, SqsConfig, SqsReader, SqsSink};
 use agent_audit_test_support::servers::required;
+use aws_sdk_s3::types::CreateBucketConfiguration;
 use aws_sdk_sqs::{
     config::{BehaviorVersion, Credentials, Region},
     types::QueueAttributeName,
@@ -41,7 +42,9 @@ impl Queue {
         let queue = Self { name: format!("{name}.fifo"), bucket, at };
         let create = queue.client().create_queue().queue_name(&queue.name);
         create.attributes(QueueAttributeName::FifoQueue, "true").send().await.unwrap();
-        queue.s3().create_bucket().bucket(&queue.bucket).send().await.unwrap();
+        let place = CreateBucketConfiguration::builder().location_constraint(REGION.into());
+        let create = queue.s3().create_bucket().bucket(&queue.bucket);
+        create.create_bucket_configuration(place.build()).send().await.unwrap();
         queue
     }
 
@@ -68,8 +71,7 @@ impl Queue {
     pub(crate) fn s3(&self) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            // Where a bucket needs no word on its place.
-            .region(Region::new("us-east-1"))
+            .region(Region::new(REGION))
             .endpoint_url(format!("http://{}", self.at))
             .force_path_style(true)
             .credentials_provider(Credentials::new("test", SECRET, None, None, "tests"))
