@@ -146,7 +146,7 @@ async fn what_someone_edits_is_found() {
         ("model = 'another'", "model"),
         ("occurred_at = now64(9)", "occurred_at"),
         ("event_hash = unhex(repeat('00', 32))", "event_hash"),
-        ("external_ids.key = ['a'], external_ids.value = ['b']", "external_ids"),
+        ("`external_ids.key` = ['a'], `external_ids.value` = ['b']", "external_ids"),
     ];
     for (at, (edit, column)) in (1usize..).zip(edits) {
         let update = format!(
@@ -173,8 +173,8 @@ async fn rows_that_nobody_wrote_are_seen() {
     // Before position 0, and a second one at position 2 with the same bytes and another column.
     for (edit, value) in [("sequence", "-5"), ("session_id", "'elsewhere'")] {
         let copy = format!(
-            "INSERT INTO audit_events SELECT * REPLACE ({value} AS {edit}) FROM audit_events \
-             WHERE sequence = 2 ORDER BY _block_number LIMIT 1"
+            "INSERT INTO audit_events SELECT * REPLACE ({value} AS {edit}) FROM \
+             (SELECT * FROM audit_events WHERE sequence = 2 ORDER BY _block_number LIMIT 1)"
         );
         database.execute(&copy).await;
     }
