@@ -77,7 +77,7 @@ pub(super) async fn answers_are_lost_after_the_commit(
     scene.record(&log, TIMES).await;
     scene.delivered(&log).await;
     scene.proxy.set(Behaviour::ResetAfterCommit { after: harness.handshake_bytes() });
-    scene.record(&log, TIMES).await;
+    // First of all: where a store cannot be asked for heads, what comes later waits for these.
     scene.committed_unknown(&log).await;
     scene.record(&log, TIMES).await;
     scene.proxy.set(Behaviour::Pass);
