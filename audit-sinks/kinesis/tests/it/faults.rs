@@ -14,6 +14,7 @@ use agent_audit_core::{
 use agent_audit_kinesis::{KinesisConfig, KinesisSink};
 use agent_audit_test_support::{
     proxy::{Behaviour, Proxy},
+    servers::Instance,
     service::{Answer, Response, Service},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -291,6 +292,25 @@ async fn a_slow_service_makes_progress() {
         }
     }
     assert!(appends > 1, "the time was over before all was sent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "starts servers/aws"]
+async fn a_service_that_went_away_and_came_back_has_what_was_acknowledged_and_takes_the_rest() {
+    let server = Instance::start("aws");
+    let at = server.variable("AUDIT_TEST_AWS").strip_prefix("http://").unwrap().parse().unwrap();
+    let stream = Stream::create(at).await;
+    let sink = KinesisSink::connect(impatient(stream.config())).await.unwrap();
+    let mut chain = TestChain::new();
+    store(&sink, &chain.extend(5)).await;
+    server.stop();
+    let segment = chain.extend(5);
+    for error in [sink.check().await.unwrap_err(), failure(&sink, &segment).await] {
+        assert!(error.is_retryable(), "{error}");
+    }
+    server.restart();
+    store(&sink, &segment).await;
+    assert_eq!(in_order(stream.everything().await), chain.records());
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use agent_audit_core::{
 use agent_audit_sqs::{SqsConfig, SqsSink};
 use agent_audit_test_support::{
     proxy::{Behaviour, Proxy},
+    servers::Instance,
     service::{Answer, Response, Service},
 };
 use aws_sdk_sqs::types::QueueAttributeName;
@@ -284,6 +285,25 @@ async fn a_service_that_hangs_or_breaks_off_may_have_applied_and_one_that_refuse
         assert!(error.is_retryable());
     }
     proxy.set(Behaviour::Pass);
+    store(&sink, &segment).await;
+    assert_eq!(in_order(queue.drain().await), chain.records());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "starts servers/aws"]
+async fn a_service_that_went_away_and_came_back_has_what_was_acknowledged_and_takes_the_rest() {
+    let server = Instance::start("aws");
+    let at = server.variable("AUDIT_TEST_AWS").strip_prefix("http://").unwrap().parse().unwrap();
+    let queue = Queue::create(at).await;
+    let sink = SqsSink::connect(impatient(queue.config())).await.unwrap();
+    let mut chain = TestChain::new();
+    store(&sink, &chain.extend(5)).await;
+    server.stop();
+    let segment = chain.extend(5);
+    for error in [sink.check().await.unwrap_err(), failure(&sink, &segment).await] {
+        assert!(error.is_retryable(), "{error}");
+    }
+    server.restart();
     store(&sink, &segment).await;
     assert_eq!(in_order(queue.drain().await), chain.records());
 }
