@@ -159,10 +159,13 @@ fn classify(code: &str, status: u16) -> (SinkErrorKind, &'static str) {
         Exhausted, Misconfigured, Other, PermissionDenied, Rejected, Unauthenticated, Unavailable,
     };
     match code {
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken"
-        | "TokenRefreshRequired" | "InvalidSecurity" | "ExpiredTokenException" => {
-            (Unauthenticated, "; check the access key")
-        }
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "InvalidToken"
+        | "TokenRefreshRequired"
+        | "InvalidSecurity"
+        | "ExpiredTokenException" => (Unauthenticated, "; check the access key"),
         "RequestTimeTooSkewed" => (Misconfigured, "; set this machine's clock"),
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => {
             (PermissionDenied, "; grant what the documentation of this crate lists")
@@ -171,17 +174,24 @@ fn classify(code: &str, status: u16) -> (SinkErrorKind, &'static str) {
         "ObjectLockConfigurationNotFoundError" | "InvalidBucketState" => {
             (Misconfigured, "; enable Object Lock on the bucket")
         }
-        "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
+        "PermanentRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => {
             (Misconfigured, "; check the region and the endpoint")
         }
-        "SlowDown" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded"
-        | "TooManyRequests" | "QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull" => {
-            (Exhausted, "")
-        }
+        "SlowDown"
+        | "Throttling"
+        | "ThrottlingException"
+        | "RequestLimitExceeded"
+        | "TooManyRequests"
+        | "QuotaExceeded"
+        | "InsufficientStorage"
+        | "XMinioStorageFull" => (Exhausted, ""),
         // The bits were damaged on the way: the same request again is worth it.
-        "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest" | "XAmzContentChecksumMismatch" => {
-            (Unavailable, "; the body was damaged on its way")
-        }
+        "BadDigest"
+        | "XAmzContentSHA256Mismatch"
+        | "InvalidDigest"
+        | "XAmzContentChecksumMismatch" => (Unavailable, "; the body was damaged on its way"),
         "EntityTooLarge" => (Rejected, "; lower `max_object_bytes`"),
         "ConditionalRequestConflict" | "OperationAborted" | "RequestTimeout" => (Unavailable, ""),
         "NotImplemented" => (Misconfigured, "; the server lacks what the configuration asks for"),

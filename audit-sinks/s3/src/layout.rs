@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_none() {
-        for name in ["c-1-2.ndjson.zst", "x.txt", "c-00000000000000000009-00000000000000000001.parquet"]
+        for name in
+            ["c-1-2.ndjson.zst", "x.txt", "c-00000000000000000009-00000000000000000001.parquet"]
         {
             assert_eq!(object_name(name), None, "{name}");
         }

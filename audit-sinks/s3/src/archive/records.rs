@@ -69,7 +69,8 @@ impl Records {
         let Some(found) = walk.next().await? else { return Ok(false) };
         found.sound()?;
         let first = found.manifest.map_or(0, |signed| signed.manifest.first);
-        let records: Vec<_> = (first..).zip(found.rows.into_iter().map(|(record, _)| record)).collect();
+        let records: Vec<_> =
+            (first..).zip(found.rows.into_iter().map(|(record, _)| record)).collect();
         self.ready = records.into_iter();
         Ok(true)
     }

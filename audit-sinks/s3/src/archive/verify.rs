@@ -50,7 +50,7 @@ impl ArchiveOptions {
 ///     for finding in &report.findings {
 ///         println!("{finding}");
 ///     }
-///     for finding in report.chains.chains.iter().flat_map(|chain| &chain.findings) {
+///     for finding in &report.events.findings {
 ///         println!("{finding}");
 ///     }
 /// }
@@ -61,8 +61,10 @@ impl ArchiveOptions {
 pub struct ArchiveReport {
     /// The tenant.
     pub tenant: TenantId,
-    /// What the events say, chain by chain.
-    pub chains: Report,
+    /// What the events say, over all chains.
+    pub events: Report,
+    /// What the events of each chain say.
+    pub chains: Vec<ChainReport>,
     /// What the objects and manifests say; the first 10,000.
     pub findings: Vec<ArchiveFinding>,
     /// How many objects with events were read.
@@ -76,7 +78,7 @@ impl ArchiveReport {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let has = |severity| self.findings.iter().any(|f| f.kind.severity() == severity);
-        match self.chains.verdict() {
+        match self.events.verdict() {
             Verdict::Tampered => Verdict::Tampered,
             _ if has(Severity::Tampering) => Verdict::Tampered,
             Verdict::Unsure => Verdict::Unsure,
@@ -117,7 +119,8 @@ impl S3Archive {
     ) -> Result<ArchiveReport, SinkError> {
         let mut report = ArchiveReport {
             tenant: tenant.clone(),
-            chains: Report::from_chains([]),
+            events: Report::from_chains([]),
+            chains: Vec::new(),
             findings: Vec::new(),
             objects: 0,
             bytes: 0,
@@ -132,7 +135,8 @@ impl S3Archive {
         for chain in &chains {
             reports.push(self.verify_chain(chain, options, &mut listed, &mut report).await?);
         }
-        report.chains = Report::from_chains(reports);
+        report.events = Report::from_chains(reports.iter().cloned());
+        report.chains = reports;
         self.look_for_others(tenant, &listed, &mut report).await?;
         Ok(report)
     }
@@ -246,7 +250,10 @@ impl S3Archive {
             if other.is_some_and(|other| digest(&other.body) == *sha256) {
                 say(Kind::WrittenTwice, "was written again with the same bytes");
             } else {
-                say(Kind::Overwritten, "was written over; the version that its manifest names counts");
+                say(
+                    Kind::Overwritten,
+                    "was written over; the version that its manifest names counts",
+                );
             }
         }
         Ok(findings)

@@ -177,11 +177,15 @@ impl Walk {
         let expected = self.next;
         match expected {
             Some(next) if manifest.first > next => {
-                let detail = format!("follows a gap: events {next} to {} have no manifest", manifest.first - 1);
+                let detail = format!(
+                    "follows a gap: events {next} to {} have no manifest",
+                    manifest.first - 1
+                );
                 say(Kind::ManifestMissing, &key, detail);
             }
             Some(next) if manifest.first < next => {
-                let detail = format!("begins at {} and the one before ends at {}", manifest.first, next - 1);
+                let detail =
+                    format!("begins at {} and the one before ends at {}", manifest.first, next - 1);
                 say(Kind::ManifestChanged, &key, detail);
             }
             Some(_) if self.previous.is_some_and(|previous| previous != manifest.previous) => {
@@ -202,7 +206,9 @@ impl Walk {
         let events = format!("events {} to {}", manifest.first, manifest.last());
         match fetched.object {
             Wanted::Not => {}
-            Wanted::Gone => say(Kind::ObjectMissing, &object_key, format!("is gone, with {events}")),
+            Wanted::Gone => {
+                say(Kind::ObjectMissing, &object_key, format!("is gone, with {events}"))
+            }
             Wanted::Here { lock, legal_hold, written, body } => {
                 let detail = unlocked(self.lock, self.legal_hold, lock, legal_hold, written);
                 if let Some(detail) = detail {
@@ -226,7 +232,9 @@ impl Walk {
                 }
                 for (position, (_, mismatch)) in (manifest.first..).zip(&body.rows) {
                     if let Some(column) = mismatch {
-                        let detail = format!("has a column {column} that does not agree with event {position}");
+                        let detail = format!(
+                            "has a column {column} that does not agree with event {position}"
+                        );
                         say(Kind::ColumnMismatch, &object_key, detail);
                     }
                 }
@@ -254,7 +262,8 @@ fn other_manifest(
         let detail = "was written again by a writer that came second; the first version counts";
         (Kind::WrittenTwice, detail.to_owned())
     } else {
-        let detail = "was written over, and not by a key that is believed; the first version counts";
+        let detail =
+            "was written over, and not by a key that is believed; the first version counts";
         (Kind::Overwritten, detail.to_owned())
     }
 }

@@ -224,7 +224,9 @@ impl Bucket {
             version: answer.next_version_id_marker().map(str::to_owned),
         });
         if next.as_ref().is_some_and(|next| next.key.is_none()) {
-            return Err(Fault::corrupt(format!("{doing}: the listing does not say how it goes on")));
+            return Err(Fault::corrupt(format!(
+                "{doing}: the listing does not say how it goes on"
+            )));
         }
         keys.retain(|entry| entry.key.starts_with(prefix));
         Ok((keys, next))
@@ -269,7 +271,11 @@ impl Bucket {
     }
 
     /// The first key below a prefix, from a place on.
-    pub(crate) async fn first(&self, prefix: &str, from: Page) -> Result<Option<KeyVersions>, Fault> {
+    pub(crate) async fn first(
+        &self,
+        prefix: &str,
+        from: Page,
+    ) -> Result<Option<KeyVersions>, Fault> {
         let mut first = None;
         let take = |entry| {
             first = Some(entry);
@@ -297,9 +303,11 @@ impl Bucket {
                 .await
                 .map_err(|error| Fault::of(&error, &doing))?;
             let names = answer.common_prefixes().iter().filter_map(|folder| folder.prefix());
-            folders.extend(names.filter_map(|name| {
-                Some(name.strip_prefix(prefix)?.strip_suffix('/')?.to_owned())
-            }));
+            folders.extend(
+                names.filter_map(|name| {
+                    Some(name.strip_prefix(prefix)?.strip_suffix('/')?.to_owned())
+                }),
+            );
             if !answer.is_truncated().unwrap_or_default() {
                 break;
             }
@@ -391,7 +399,8 @@ mod tests {
 
     #[test]
     fn versions_and_markers_of_a_key_are_joined() {
-        let version = |key: &str, id: &str| ObjectVersion::builder().key(key).version_id(id).build();
+        let version =
+            |key: &str, id: &str| ObjectVersion::builder().key(key).version_id(id).build();
         let marker = DeleteMarkerEntry::builder().key("b").version_id("9").build();
         let keys = merge(&[version("a", "null"), version("c", "2"), version("c", "1")], &[marker]);
         let names: Vec<&str> = keys.iter().map(|entry| entry.key.as_str()).collect();

@@ -327,9 +327,7 @@ impl Chains {
             bucket.put(&key, media_type, body.bytes.clone(), &body.sha256).await?
         };
         match put {
-            Put::Stored { version } => {
-                self.commit(grown(tip, piece, path, version, &body)).await
-            }
+            Put::Stored { version } => self.commit(grown(tip, piece, path, version, &body)).await,
             Put::Exists => Ok(None),
         }
     }
@@ -364,7 +362,13 @@ impl Chains {
 }
 
 /// The manifest of an object that makes a chain longer by a piece.
-fn grown(tip: &Tip, piece: &Segment, path: String, version: Option<String>, body: &Body) -> Manifest {
+fn grown(
+    tip: &Tip,
+    piece: &Segment,
+    path: String,
+    version: Option<String>,
+    body: &Body,
+) -> Manifest {
     let mut tree = tip.tree.clone();
     tree.extend(piece.hashes().iter().copied());
     Manifest {

@@ -49,7 +49,8 @@ pub(crate) async fn connect(config: &S3Config) -> Result<Bucket, Fault> {
                 .credentials_provider(SharedCredentialsProvider::new(credentials))
         }
         given => {
-            let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
+            let mut loader =
+                aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
             if let Some(given) = given {
                 let token = given.session_token.as_ref().map(|t| t.expose_secret().to_owned());
                 loader = loader.credentials_provider(Credentials::new(

@@ -155,7 +155,8 @@ fn read(checkpoint: &Checkpoint) -> Result<Manifest, &'static str> {
         let number = text.parse::<u64>().map_err(|_| "a number is none")?;
         if number.to_string() == text { Ok(number) } else { Err("a number is none") }
     };
-    let chain_id = checkpoint.origin.strip_prefix(&chain_origin("")).ok_or("its origin is no chain")?;
+    let chain_id =
+        checkpoint.origin.strip_prefix(&chain_origin("")).ok_or("its origin is no chain")?;
     let chain = ChainRef::new(
         TenantId::new(tenant).map_err(|_| "its tenant is none")?,
         chain_id.parse().map_err(|_| "its origin is no chain")?,
@@ -197,7 +198,8 @@ mod tests {
         let chain = ChainRef::new(TenantId::new("acme").unwrap(), ChainId::new("c-1").unwrap());
         Manifest {
             chain,
-            object: "2026/11/23/c-1-00000000000000000001-00000000000000000002.ndjson.zst".to_owned(),
+            object: "2026/11/23/c-1-00000000000000000001-00000000000000000002.ndjson.zst"
+                .to_owned(),
             version: Some("v.1".to_owned()),
             sha256: leaf(b"object"),
             bytes: 7,
@@ -239,7 +241,8 @@ mod tests {
     fn a_manifest_has_the_form_of_the_documentation() {
         let text = manifest().write(None).unwrap();
         let lines: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
-        let expected = "agent-audit/archive/v1 tenant object version sha256 bytes first head previous tree";
+        let expected =
+            "agent-audit/archive/v1 tenant object version sha256 bytes first head previous tree";
         assert_eq!(lines[0], "agent-audit/chain/c-1");
         assert_eq!(lines[1], "3");
         assert_eq!(lines[3..].join(" "), expected);

@@ -345,7 +345,9 @@ fn body(parts: &StructArray, at: usize) -> Result<PartBody, String> {
             Ok(PartBody::Absent {
                 reason,
                 at: when.flatten().map(Timestamp::from_nanos),
-                evidence: evidence.transpose().map_err(|_| "an evidence is no event id".to_owned())?,
+                evidence: evidence
+                    .transpose()
+                    .map_err(|_| "an evidence is no event id".to_owned())?,
             })
         }
         _ => Err("content is in a state that is unknown".to_owned()),

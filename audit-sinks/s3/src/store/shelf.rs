@@ -113,9 +113,9 @@ impl Shelf {
     pub(crate) async fn records(&self, manifest: &Manifest) -> Result<Vec<Record>, Fault> {
         let format = format_of(manifest);
         let object = self.object(manifest).await?;
-        decode_off_thread(format, object.body).await.map_err(|what| {
-            Fault::corrupt(format!("read {}: {what}", self.object_key(manifest)))
-        })
+        decode_off_thread(format, object.body)
+            .await
+            .map_err(|what| Fault::corrupt(format!("read {}: {what}", self.object_key(manifest))))
     }
 
     /// The event hash at a position that is stored.
