@@ -19,7 +19,7 @@ use super::{
     chain::Item,
     quarantine::Quarantine,
     state::{Refusal, Refused},
-    status::{Problem, ProblemKind},
+    status::{Problem, ProblemKind, RelayStatus},
 };
 use crate::{config::refused, error::fault, producer::log, store::parse, topic::TopicRouter};
 
@@ -104,7 +104,10 @@ impl ConsumerContext for Context {
 }
 
 /// Reads until it is told to stop; then waits for the sinks, commits and leaves the group.
-pub(super) fn read(shared: &Arc<Shared>, mut reading: Reading) -> Result<(), SinkError> {
+pub(super) fn read(
+    shared: &Arc<Shared>,
+    mut reading: Reading,
+) -> Result<RelayStatus, SinkError> {
     let consumer = BaseConsumer::from_config_and_context(&reading.client, Context(Arc::clone(shared)));
     let consumer = consumer.map_err(|error| refused(&error))?;
     let topics = reading.router.topics();
@@ -141,7 +144,8 @@ pub(super) fn read(shared: &Arc<Shared>, mut reading: Reading) -> Result<(), Sin
         if let Some(until) = stopping {
             if shared.state().is_idle() || ticked >= until {
                 commit(&consumer, shared, CommitMode::Sync, |_| true);
-                return Ok(());
+                // The partitions are gone when the group is left.
+                return Ok(shared.state().status());
             }
         } else {
             balance(shared, &consumer);

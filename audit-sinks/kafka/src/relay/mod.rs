@@ -241,9 +241,7 @@ impl Relay {
         }
         result.unwrap_or_else(|_| {
             Err(SinkError::new(SinkErrorKind::Other, "the thread that reads panicked"))
-        })?;
-        let status = shared.state().status();
-        Ok(status)
+        })
     }
 }
 

@@ -482,6 +482,11 @@ impl State {
                 state.ready.pop_front();
                 continue;
             };
+            if chain.lanes[sink].cursor >= chain.end() {
+                chain.lanes[sink].busy = false;
+                state.ready.pop_front();
+                continue;
+            }
             let room = (state.max_events - events, state.max_bytes.saturating_sub(bytes));
             let Some(load) = chain.load(id, sink, room, loads.is_empty()) else { break };
             state.ready.pop_front();
@@ -510,6 +515,7 @@ impl State {
         let Some(chain) = self.chains.get_mut(&id) else { return };
         let lane = &mut chain.lanes[sink];
         lane.busy = false;
+        lane.again = None;
         match settled {
             Settled::Stored(events) => {
                 lane.failures = 0;
@@ -519,6 +525,7 @@ impl State {
             Settled::Again(due, error) => {
                 lane.failures = lane.failures.saturating_add(1);
                 lane.busy = true;
+                lane.again = Some(load.segment.len());
                 self.sinks[sink].last_error = Some(error);
                 self.sinks[sink].delayed.insert((due, id));
                 return;
