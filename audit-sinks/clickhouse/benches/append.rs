@@ -201,8 +201,7 @@ async fn insert(raw: &Client, segment: &Segment) {
     let mut content = raw.insert::<ContentRow<'_>>("audit_content").await.unwrap();
     for (sequence, hash, record) in segment.iter() {
         let columns = Columns::of(record.event_bytes()).unwrap();
-        for ((ordinal, (name, media_type)), body) in
-            (0..).zip(columns.parts()).zip(record.parts())
+        for ((ordinal, (name, media_type)), body) in (0..).zip(columns.parts()).zip(record.parts())
         {
             let PartBody::Clear { salt, bytes } = body else { panic!("all of it is clear") };
             let row = ContentRow {
