@@ -91,7 +91,9 @@ impl Client {
     /// What a SELECT finds, in the format `RowBinary`.
     pub(crate) async fn select(&self, query: &str, doing: &str) -> Result<Bytes, Fault> {
         let query = format!("{query}\nFORMAT RowBinary");
-        self.statement(query, In::Database, doing).await
+        let answer = self.statement(query, In::Database, doing).await;
+        // Whatever went wrong, a question changes nothing.
+        answer.map_err(|fault| fault.maybe_applied(false))
     }
 
     /// Carries out a statement that finds nothing.

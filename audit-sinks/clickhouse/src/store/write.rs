@@ -34,10 +34,7 @@ pub(crate) async fn append(
     match try_append(client, config, segments).await {
         Ok(outcomes) => outcomes,
         // Nothing was written yet.
-        Err(fault) => {
-            let fault = fault.maybe_applied(false);
-            segments.iter().map(|_| failed(fault.clone())).collect()
-        }
+        Err(fault) => segments.iter().map(|_| failed(fault.clone())).collect(),
     }
 }
 
