@@ -106,7 +106,9 @@ impl Chain {
 
     /// Nothing of it is held or on its way.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.queue.is_empty() && self.inbox.is_empty() && self.early.is_empty()
+        self.queue.is_empty()
+            && self.inbox.is_empty()
+            && self.early.is_empty()
             && !matches!(self.contact, Contact::Unknown)
     }
 

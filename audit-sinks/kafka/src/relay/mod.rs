@@ -29,9 +29,7 @@ use tokio::{
 };
 
 pub use config::RelayConfig;
-pub use status::{
-    Gap, PartitionStatus, Problem, ProblemKind, RelaySinkStatus, RelayStatus,
-};
+pub use status::{Gap, PartitionStatus, Problem, ProblemKind, RelaySinkStatus, RelayStatus};
 
 use crate::{config::invalid, topic::TopicRouter};
 use consumer::Reading;

@@ -40,7 +40,8 @@ impl Running {
     pub(crate) fn start(relay: Relay) -> Self {
         let monitor = relay.monitor();
         let (stop, stopped) = oneshot::channel();
-        let done = tokio::spawn(async move { relay.run(async { drop(stopped.await) }).await.unwrap() });
+        let done =
+            tokio::spawn(async move { relay.run(async { drop(stopped.await) }).await.unwrap() });
         Self { monitor, stop, done }
     }
 
