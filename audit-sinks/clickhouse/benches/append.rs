@@ -58,7 +58,7 @@ async fn compare(url: &str, size: u64) {
             assert!(matches!(ack.outcomes[..], [SegmentOutcome::Accepted]), "{ack:?}");
         }
         let through_sink = start.elapsed().as_secs_f64();
-        on_disk = size(&raw, &name).await;
+        on_disk = bytes_on_disk(&raw, &name).await;
         drop_database(&raw, &name).await;
 
         let (name, raw) = database(url).await;
@@ -103,7 +103,7 @@ async fn database(url: &str) -> (String, Client) {
 }
 
 /// Bytes on disk for each event: of the row of the event, and of its content.
-async fn size(raw: &Client, name: &str) -> (u64, u64) {
+async fn bytes_on_disk(raw: &Client, name: &str) -> (u64, u64) {
     let mut sizes = [0, 0];
     for (table, size) in ["audit_events", "audit_content"].iter().zip(&mut sizes) {
         raw.query(&format!("OPTIMIZE TABLE {table} FINAL")).execute().await.unwrap();

@@ -162,7 +162,7 @@ async fn a_reader_reads_its_own_tenant_and_no_other() {
         let user = access.tenant_reader(tenant).await;
         let user = user.as_str();
         let reader = access.store(user);
-        assert_eq!(reader.tenants().await.unwrap(), [tenant.clone()]);
+        assert_eq!(reader.tenants().await.unwrap(), std::slice::from_ref(tenant));
         let mut records = reader.records(chains[own].chain(), 0).await.unwrap();
         for written in chains[own].records() {
             assert!(records.next().await.unwrap().unwrap().1 == *written);
