@@ -44,9 +44,7 @@ impl S3Config {
         Self::from_variables(&|name| std::env::var(name).ok())
     }
 
-    fn from_variables(
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, SinkError> {
+    fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SinkError> {
         let get = |name: &str| {
             let value = variable(&format!("AGENT_AUDIT_S3_{name}"));
             value.filter(|value| !value.is_empty())
