@@ -52,6 +52,7 @@ impl Maintenance {
     }
 
     fn tick(&mut self) {
+        self.core.delivery.relieve();
         // Each on its own: a full disk of checkpoints must not keep the journal from being trimmed.
         for worked in [self.checkpoint(false), self.snapshot_if_due(), self.trim()] {
             if let Err(error) = worked {

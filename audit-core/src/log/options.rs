@@ -9,8 +9,12 @@ use std::{
 
 use super::{AuditLog, Durability};
 use crate::{
-    delivery::DeliveryOptions, error::AuditError, journal::JournalOptions, key::SigningKey,
-    sink::Sink, timestamp::Timestamp,
+    delivery::{DeliveryOptions, Role},
+    error::AuditError,
+    journal::JournalOptions,
+    key::SigningKey,
+    sink::Sink,
+    timestamp::Timestamp,
 };
 
 /// Opens a log with other than the default choices.
@@ -28,7 +32,7 @@ use crate::{
 #[must_use = "a builder does nothing until `open`"]
 pub struct AuditLogBuilder {
     pub(super) dir: PathBuf,
-    pub(super) sinks: Vec<Arc<dyn Sink>>,
+    pub(super) sinks: Vec<(Role, Arc<dyn Sink>)>,
     pub(super) durability: Durability,
     pub(super) journal: JournalOptions,
     pub(super) delivery: DeliveryOptions,
@@ -88,10 +92,30 @@ impl AuditLogBuilder {
         }
     }
 
-    /// Adds a sink: every event is brought to it, and the journal keeps what it has not
-    /// acknowledged. Without a sink the journal itself is the store and keeps everything.
+    /// Adds a required sink: every event is brought to it, and the journal keeps what it has not
+    /// acknowledged. Without a required sink the journal itself is the store and keeps everything.
     pub fn with_sink(mut self, sink: impl Sink + 'static) -> Self {
-        self.sinks.push(Arc::new(sink));
+        self.sinks.push((Role::Required, Arc::new(sink)));
+        self
+    }
+
+    /// Adds an optional sink: every event is brought to it, but nobody waits for it, and the journal
+    /// keeps what it has not acknowledged [within
+    /// bounds](crate::delivery::DeliveryOptions::optional_max_bytes) only. What it misses by that is
+    /// declared: see [`delivery`](crate::delivery#optional-sinks).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use agent_audit_core::{delivery::Role, log::AuditLog, memory::MemorySink};
+    /// let log = AuditLog::builder(dir.path())
+    ///     .with_sink(MemorySink::new())
+    ///     .with_optional_sink(MemorySink::named("observed"))
+    ///     .open()?;
+    /// assert_eq!(log.health()[1].role, Role::Optional);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_optional_sink(mut self, sink: impl Sink + 'static) -> Self {
+        self.sinks.push((Role::Optional, Arc::new(sink)));
         self
     }
 

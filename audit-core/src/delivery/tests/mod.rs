@@ -70,8 +70,21 @@ impl World {
     }
 
     fn start(&self, sinks: &[&Arc<Store>]) -> Delivery {
-        let sinks = sinks.iter().map(|sink| Arc::clone(*sink) as Arc<dyn Sink>).collect();
-        Delivery::start(Arc::clone(&self.journal), &self.layout, sinks, options()).unwrap()
+        self.start_with(sinks, options())
+    }
+
+    fn start_with(&self, sinks: &[&Arc<Store>], options: DeliveryOptions) -> Delivery {
+        let sinks = sinks.iter().map(|sink| Arc::clone(*sink) as Arc<dyn Sink>);
+        self.try_start(sinks.map(|sink| (Role::Required, sink)), options).unwrap()
+    }
+
+    fn try_start(
+        &self,
+        sinks: impl IntoIterator<Item = (Role, Arc<dyn Sink>)>,
+        options: DeliveryOptions,
+    ) -> Result<Delivery, AuditError> {
+        let sinks = sinks.into_iter().collect();
+        Delivery::start(Arc::clone(&self.journal), &self.layout, sinks, options, None)
     }
 
     fn cursor_path(&self) -> std::path::PathBuf {
