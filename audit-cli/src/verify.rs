@@ -23,7 +23,7 @@ use crate::{
     args::VerifyArgs,
     failure::Failure,
     output::{self, Out, counted},
-    stores::{self, TenantDatabase},
+    stores,
 };
 
 pub(crate) fn run(args: &VerifyArgs, out: &mut Out) -> Result<u8, Failure> {
@@ -92,9 +92,7 @@ fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     if layout.identity().is_file()
         && let Some(store) = stores::embedded(&layout)?
     {
-        for database in TenantDatabase::all(&store)? {
-            options = options.with_store(database);
-        }
+        options.stores.extend(store.record_stores()?);
     }
     let report = verify_directory(&args.dir, options);
     bar.finish_and_clear();

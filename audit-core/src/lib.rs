@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod canonical;
 pub mod chain;
 pub mod checkpoint;
+pub mod columns;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod content;

@@ -10,6 +10,8 @@
 //! Body *i* belongs to part *i* of the event's `content`. Only the event bytes are under the event
 //! hash; each body is bound to the event by its commitment.
 
+mod line;
+
 use std::borrow::Cow;
 
 use crate::{
@@ -88,7 +90,33 @@ impl Record {
         self.parts.get(at)?.bytes()
     }
 
+    /// Whether the record has a binary form: every record that a writer made has one, and a store
+    /// that somebody else wrote to can hold another.
+    ///
+    /// ```
+    /// use agent_audit_core::{content::{PartBody, Sealed}, record::Record};
+    /// let key = "k".repeat(70_000);
+    /// let sealed = PartBody::Sealed(Sealed::new(key, 1, Vec::new(), Vec::new()));
+    /// assert!(!Record::new(b"{}".to_vec(), vec![sealed]).has_binary_form());
+    /// ```
+    #[must_use]
+    pub fn has_binary_form(&self) -> bool {
+        let body_fits = |body: &PartBody| match body {
+            PartBody::Sealed(sealed) => {
+                u16::try_from(sealed.key_id.len()).is_ok()
+                    && u8::try_from(sealed.nonce.len()).is_ok()
+            }
+            PartBody::Clear { .. } | PartBody::Absent { .. } => true,
+        };
+        u32::try_from(self.event_bytes.len()).is_ok()
+            && u16::try_from(self.parts.len()).is_ok()
+            && self.parts.iter().all(body_fits)
+    }
+
     /// The binary form.
+    ///
+    /// # Panics
+    /// Where there is [none](Self::has_binary_form).
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.event_bytes.len() + 64);

@@ -19,7 +19,7 @@ use super::{
     call::race,
     draft::{Draft, Shipment},
     lane::Request,
-    ledger::{Contact, Flow, Lag, SlotId},
+    ledger::{Contact, Fault, Flow, Lag, SlotId},
     outcome::{apply, failures, is_refusal},
     post::Post,
     quarantine::read_quarantined,
@@ -79,6 +79,7 @@ impl Aside {
     fn landed(&mut self, landed: Option<SlotId>) {
         if let Some(id) = landed {
             self.busy.remove(&id);
+            lock(&self.post.lane.ledger).note_state();
             // The chain may have caught up, or everything may be delivered.
             self.post.lane.main.notify_one();
         }
@@ -131,7 +132,7 @@ impl Aside {
             Err(error) => {
                 self.source.reset();
                 let mut ledger = lock(&lane.ledger);
-                ledger.last_fault = Some(error.to_string());
+                ledger.last_fault = Some(Fault { retryable: false, message: error.to_string() });
                 if let Flow::Lagging(lag) = ledger.slot(id).flow {
                     let due = Instant::now() + self.post.backoff.longest(None);
                     ledger.lag(id, Lag { due, ..lag });
@@ -155,22 +156,24 @@ async fn carry(post: &Post, id: SlotId, mut fill: Fill, limit: u64) {
         return;
     }
     let resume = fill.draft.excluded(id).unwrap_or(fill.end);
-    let (shipment, failed) = {
+    let (shipment, failed, again) = {
         let mut ledger = lock(&lane.ledger);
         let failed = failures(&ledger.slot(id).flow);
+        let mut again = failed > 0;
         let shipment = fill.draft.into_shipment(&mut ledger);
         if let (Some(Shipment { loads, .. }), Flow::Lagging(lag)) =
             (&shipment, &ledger.slot(id).flow)
             && let Some(load) = loads.first()
         {
             // However this ends, it comes again as it is now.
+            again |= lag.exact.is_some();
             let lag = Lag { exact: Some(load.as_exact()), ..*lag };
             ledger.lag(id, lag);
         }
-        (shipment, failed)
+        (shipment, failed, again)
     };
     if let Some(Shipment { batch, loads }) = shipment {
-        let answer = post.append(std::sync::Arc::clone(&batch), failed > 0).await;
+        let answer = post.append(std::sync::Arc::clone(&batch), again).await;
         let outcomes = match answer {
             Ok(outcomes) => outcomes,
             Err(error) if is_refusal(&error) => vec![SegmentOutcome::Failed { error }],
@@ -202,7 +205,7 @@ async fn carry(post: &Post, id: SlotId, mut fill: Fill, limit: u64) {
 fn delay(post: &Post, id: SlotId, loads: &[super::draft::Load], error: &SinkError, failed: u32) {
     tracing::debug!(sink = %post.lane.name, %error, "a chain by itself failed");
     let mut ledger = lock(&post.lane.ledger);
-    ledger.last_fault = Some(error.to_string());
+    ledger.last_fault = Some(Fault::from(error));
     for load in loads {
         ledger.lag(id, post.delays().lag(load, error, failed));
     }
@@ -226,7 +229,7 @@ async fn meet(post: &Post, id: SlotId, fill: &mut Fill) -> bool {
         Ok(head) => fill.draft.meet(&mut ledger, id, head, &lane.journal),
         Err(error) => {
             tracing::debug!(sink = %lane.name, %error, "a sink cannot be asked for a head");
-            ledger.last_fault = Some(error.to_string());
+            ledger.last_fault = Some(Fault::from(&error));
             ledger.counters.failures += 1;
             if let Flow::Lagging(lag) = ledger.slot(id).flow {
                 let failures = lag.failures.saturating_add(1);

@@ -243,9 +243,6 @@ impl Lane {
         let (low, mut health) = {
             let ledger = lock(&self.ledger);
             let lagging = ledger.lagging().count();
-            let fault = ledger.last_fault.as_ref().filter(|_| lagging > 0);
-            let trouble = ledger.trouble();
-            let error = trouble.map(|trouble| &trouble.message).or(fault);
             let waiting = durable.saturating_sub(ledger.position);
             let health = SinkHealth {
                 name: self.name.clone(),
@@ -262,8 +259,8 @@ impl Lane {
                 halted: ledger.halted(),
                 missing: ledger.missing(),
                 quarantined: Vec::new(),
-                failures: trouble.map_or(0, |trouble| trouble.failures),
-                last_error: error.cloned(),
+                failures: ledger.trouble().map_or(0, |trouble| trouble.failures),
+                last_error: ledger.last_error().map(str::to_owned),
                 counters: ledger.counters,
             };
             (ledger.low(), health)

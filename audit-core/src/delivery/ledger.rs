@@ -16,7 +16,7 @@ use crate::{
     error::{AuditError, AuditErrorKind},
     hash::Hash,
     id::{ChainId, InvalidId, TenantId},
-    sink::Head,
+    sink::{Head, SinkError},
     timestamp::Timestamp,
 };
 
@@ -55,11 +55,26 @@ pub(super) struct Ledger {
     pub(super) retrying: bool,
     /// That batch is on its way.
     pub(super) trying: bool,
+    /// The state that has been told of last.
+    noted: SinkState,
     pub(super) counters: SinkCounters,
     pub(super) last_acknowledged: Option<Timestamp>,
     /// The last fault of a lagging chain.
-    pub(super) last_fault: Option<String>,
+    pub(super) last_fault: Option<Fault>,
     pub(super) ended: bool,
+}
+
+/// A fault of a chain by itself.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    pub(super) retryable: bool,
+    pub(super) message: String,
+}
+
+impl From<&SinkError> for Fault {
+    fn from(error: &SinkError) -> Self {
+        Self { retryable: error.is_retryable(), message: error.to_string() }
+    }
 }
 
 /// What a sink is like.
@@ -178,6 +193,7 @@ impl Ledger {
             trouble: None,
             retrying: false,
             trying: false,
+            noted: SinkState::Working,
             counters: SinkCounters::default(),
             last_acknowledged: None,
             last_fault: None,
@@ -260,6 +276,8 @@ impl Ledger {
         match sequence.cmp(&(self.slots[id].next + taken)) {
             std::cmp::Ordering::Less => Verdict::Skip,
             std::cmp::Ordering::Equal => Verdict::Take,
+            // What the sink says that it has decides.
+            _ if taken == 0 && matches!(self.slots[id].contact, Contact::Unknown) => Verdict::Take,
             std::cmp::Ordering::Greater => Verdict::Hole,
         }
     }
@@ -466,6 +484,9 @@ impl Ledger {
     /// Catch-up has come as far as the main flow.
     pub(super) fn rejoin(&mut self, id: SlotId) {
         self.set_flow(id, Flow::Live);
+        if self.lagging().next().is_none() {
+            self.last_fault = None;
+        }
     }
 
     /// Searches the journal from its beginning for the next event; the second time in a row there
@@ -574,6 +595,15 @@ impl Ledger {
         }
     }
 
+    /// Whether chains lag and none goes through: what fails each of them by itself, as a sink that
+    /// answers for none, is then a fault of the sink.
+    pub(super) fn nothing_goes_through(&self) -> bool {
+        let goes = |slot: &Slot| {
+            matches!(slot.flow, Flow::Live) && !matches!(slot.contact, Contact::Unknown)
+        };
+        self.lagging().next().is_some() && !self.slots.iter().any(goes)
+    }
+
     /// The chains that catch-up has to look after, with their state.
     pub(super) fn lagging(&self) -> impl Iterator<Item = (SlotId, &Lag)> {
         self.pinned.iter().filter_map(|id| match &self.slots[*id].flow {
@@ -592,19 +622,31 @@ impl Ledger {
         }
     }
 
-    /// Takes up that the sink as a whole fails, or no longer does; says so once if that is news.
+    /// Takes up that the sink as a whole fails, or no longer does.
     pub(super) fn set_trouble(&mut self, trouble: Option<Trouble>) {
-        let from = self.state();
         self.trouble = trouble;
+        self.note_state();
+    }
+
+    /// Says once, where the state has changed since, how the sink is doing.
+    pub(super) fn note_state(&mut self) {
         let to = self.state();
+        let from = std::mem::replace(&mut self.noted, to);
         if from == to {
             return;
         }
-        let (sink, circuit) = (&self.sink, self.circuit());
-        match &self.trouble {
-            None => tracing::info!(%sink, %from, %to, %circuit, "a sink takes events again"),
-            Some(Trouble { failures, message, .. }) => tracing::warn!(
-                %sink, %from, %to, %circuit, failures, error = %message,
+        let (sink, circuit, lagging) = (&self.sink, self.circuit(), self.lagging().count());
+        let failures = self.trouble.as_ref().map_or(0, |trouble| trouble.failures);
+        let error = self.last_error().unwrap_or_default();
+        match to {
+            SinkState::Working => {
+                tracing::info!(%sink, %from, %to, %circuit, lagging, "a sink takes events again");
+            }
+            SinkState::Closed => {
+                tracing::debug!(%sink, %from, %to, lagging, "delivery to a sink has ended");
+            }
+            SinkState::Retrying | SinkState::Blocked => tracing::warn!(
+                %sink, %from, %to, %circuit, lagging, failures, error,
                 "a sink does not take events"
             ),
         }
@@ -614,20 +656,34 @@ impl Ledger {
         self.trouble.as_ref()
     }
 
+    /// The fault of the sink, or of a lagging chain, while there is one.
+    pub(super) fn last_error(&self) -> Option<&str> {
+        let fault = || {
+            self.lagging().next()?;
+            self.last_fault.as_ref().map(|fault| fault.message.as_str())
+        };
+        self.trouble.as_ref().map(|trouble| trouble.message.as_str()).or_else(fault)
+    }
+
     pub(super) fn state(&self) -> SinkState {
+        let silent = || self.last_fault.as_ref().filter(|_| self.nothing_goes_through());
         match &self.trouble {
             _ if self.ended => SinkState::Closed,
-            None => SinkState::Working,
             Some(trouble) if trouble.blocked => SinkState::Blocked,
             Some(_) => SinkState::Retrying,
+            None => match silent() {
+                Some(fault) if fault.retryable => SinkState::Retrying,
+                Some(_) => SinkState::Blocked,
+                None => SinkState::Working,
+            },
         }
     }
 
     pub(super) fn circuit(&self) -> Circuit {
-        match self.trouble {
-            None => Circuit::Closed,
-            Some(_) if self.trying => Circuit::HalfOpen,
-            Some(_) => Circuit::Open,
+        match self.state() {
+            SinkState::Working => Circuit::Closed,
+            _ if self.trying => Circuit::HalfOpen,
+            _ => Circuit::Open,
         }
     }
 
@@ -728,6 +784,7 @@ impl Ledger {
     /// Nothing is delivered from here on.
     pub(super) fn end(&mut self) {
         self.ended = true;
+        self.note_state();
         for waiter in std::mem::take(&mut self.waiters).into_values().flatten() {
             let _ = waiter.answer.send(Err(self.closed()));
         }

@@ -10,7 +10,7 @@ use super::{
     backoff::Backoff,
     draft::Load,
     health::HaltReason,
-    ledger::{Exact, Flow, Lag, Ledger},
+    ledger::{Exact, Fault, Flow, Lag, Ledger},
 };
 
 /// What became of a segment, after a refused event was kept aside where that is allowed.
@@ -51,7 +51,6 @@ pub(super) fn apply(
         Answer::Unknown => {
             let due = Instant::now();
             let exact = Some(load.as_exact());
-            let failures = failures.saturating_add(1);
             ledger.lag(slot, Lag { from, failures, due, apart: true, exact });
             return false;
         }
@@ -88,15 +87,14 @@ pub(super) fn apply(
         }
         SegmentOutcome::Failed { error } if error.is_retryable() => {
             ledger.counters.failures += 1;
-            ledger.last_fault = Some(error.to_string());
+            ledger.last_fault = Some(Fault::from(&error));
             ledger.lag(slot, delays.lag(load, &error, failures));
         }
         SegmentOutcome::Failed { error } => {
             ledger.counters.failures += 1;
             if let Some(exact) = half(load, &error) {
                 // One event is refused, and those before it need not be.
-                let (failures, due) = (failures.saturating_add(1), Instant::now());
-                let exact = Some(exact);
+                let (due, exact) = (Instant::now(), Some(exact));
                 ledger.lag(slot, Lag { from, failures, due, apart: true, exact });
                 return false;
             }

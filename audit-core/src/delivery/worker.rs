@@ -19,7 +19,7 @@ use super::{
     call::{guarded, race},
     draft::{Decoded, Draft, Load, Shipment},
     lane::Lane,
-    ledger::{Flow, Lag, SlotId, Trouble},
+    ledger::{Fault, Flow, Lag, SlotId, Trouble},
     options::Role,
     outcome::{Answer, again, apply, failures, is_refusal, settle},
     post::Post,
@@ -56,6 +56,8 @@ pub(super) struct Worker {
     /// The cursor may be stored again.
     store_at: Instant,
     hastened: bool,
+    /// The sink has failed as a whole since then.
+    failed_at_last: bool,
 }
 
 /// A batch that is not acknowledged.
@@ -94,6 +96,7 @@ impl Worker {
             blind_until: None,
             store_at: Instant::now(),
             hastened: false,
+            failed_at_last: false,
         }
     }
 
@@ -174,6 +177,7 @@ impl Worker {
                 self.store();
             }
             if busy {
+                lock(&self.lane().ledger).note_state();
                 self.lane().aside.notify_one();
                 tokio::task::yield_now().await;
             } else if self.is_drained() {
@@ -452,7 +456,7 @@ impl Worker {
                 let Some(from) = fill.draft.withdraw(slot) else { return };
                 let sink = &self.lane().name;
                 tracing::debug!(%sink, %error, "a sink cannot be asked for a head");
-                ledger.last_fault = Some(error.to_string());
+                ledger.last_fault = Some(Fault::from(&error));
                 ledger.counters.failures += 1;
                 let failures = failures(&ledger.slot(slot).flow).saturating_add(1);
                 let mut due = Instant::now();
@@ -502,7 +506,8 @@ impl Worker {
     }
 
     /// Notes that the sink failed as a whole, and says how long to leave it alone.
-    fn failed(&self, failures: u32, error: &SinkError) -> Duration {
+    fn failed(&mut self, failures: u32, error: &SinkError) -> Duration {
+        self.failed_at_last |= self.hastened;
         lock(&self.lane().ledger).set_trouble(Some(Trouble {
             failures,
             blocked: !error.is_retryable(),
@@ -525,8 +530,8 @@ impl Worker {
     fn is_drained(&self) -> bool {
         let Control::Drain { target, .. } = *self.post.control.borrow() else { return false };
         let ledger = lock(&self.lane().ledger);
-        if self.lane().role == Role::Optional && self.hastened && ledger.trouble().is_some() {
-            return self.pending.as_ref().is_none_or(|pending| pending.failures > 1);
+        if self.lane().role == Role::Optional && self.failed_at_last && ledger.trouble().is_some() {
+            return true;
         }
         let done = self.pending.is_none() && ledger.position >= target;
         let mut lagging = ledger.lagging();

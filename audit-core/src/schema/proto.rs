@@ -37,7 +37,88 @@ import \"google/protobuf/struct.proto\";
 /// ```
 #[must_use]
 pub fn proto(existing: Option<&str>) -> String {
-    write(&messages(&json_schema()), &read(existing.unwrap_or_default()))
+    let mut all = messages(&json_schema());
+    all.extend(transport());
+    write(&all, &read(existing.unwrap_or_default()))
+}
+
+/// What carries an event from one place to another: each message, what it is, and its fields as
+/// kind, name and what they are.
+const TRANSPORT: [(&str, &str, &[(&str, &str, &str)]); 5] = [
+    (
+        "Record",
+        "One event on its way, with its content. The other fields repeat what the event says, to be\n\
+         found and routed by: whoever relies on them compares them with the event.",
+        &[
+            ("bytes", "event", "The canonical JSON of the event, verbatim: what is hashed."),
+            ("repeated PartBody", "parts", "Body i belongs to part i of the event's content."),
+            ("bytes", "event_hash", "SHA-256(0x00 \u{2016} event)."),
+            ("string", "tenant_id", "The customer."),
+            ("string", "chain_id", "The chain."),
+            ("uint64", "sequence", "The position in the chain."),
+            ("string", "event_id", "The identity of the event."),
+            ("string", "event_type", "The type of the event."),
+            ("string", "session_id", "The run of the agent."),
+            ("string", "timestamp_utc", "When the event was recorded."),
+            ("string", "schema_version", "The schema of the event."),
+        ],
+    ),
+    (
+        "PartBody",
+        "The body of one part of content: exactly one of the three.",
+        &[
+            ("optional ClearBody", "clear", "Salt and plaintext."),
+            ("optional SealedBody", "sealed", "Both encrypted."),
+            ("optional AbsentBody", "absent", "Gone, and why."),
+        ],
+    ),
+    (
+        "ClearBody",
+        "Content in the clear.",
+        &[
+            ("bytes", "salt", "The key of the commitment, 32 bytes."),
+            ("bytes", "plaintext", "The plaintext, exactly as it was received."),
+        ],
+    ),
+    (
+        "SealedBody",
+        "Encrypted content.",
+        &[
+            ("string", "key_id", "The key that opens it, by name."),
+            ("uint32", "algorithm", "How it was encrypted; 1 is AES-256-GCM."),
+            ("bytes", "nonce", "The nonce."),
+            (
+                "bytes",
+                "ciphertext",
+                "The encryption of the 32 salt bytes followed by the plaintext.",
+            ),
+        ],
+    ),
+    (
+        "AbsentBody",
+        "Content that is gone.",
+        &[
+            ("string", "reason", "Why: erased or purged."),
+            ("uint64", "at", "When, in nanoseconds since 1970; 0 is unknown."),
+            ("string", "evidence", "The id of the event that records it; empty is unknown."),
+        ],
+    ),
+];
+
+fn transport() -> impl Iterator<Item = Message> {
+    TRANSPORT.iter().map(|(name, comment, fields)| Message {
+        name: (*name).to_owned(),
+        comment: (*comment).to_owned(),
+        fields: fields
+            .iter()
+            .map(|(kind, name, comment)| Field {
+                name: (*name).to_owned(),
+                comment: (*comment).to_owned(),
+                kind: (*kind).to_owned(),
+                one_of: false,
+            })
+            .collect(),
+    })
 }
 
 struct Message {

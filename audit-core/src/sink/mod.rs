@@ -13,6 +13,7 @@
 //! - After an unknown outcome the identical segment comes again.
 //! - An error MUST NOT carry content or a credential.
 
+mod attach;
 mod batch;
 mod error;
 
@@ -20,6 +21,7 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
+pub use attach::{Attached, Detached};
 pub use batch::{Batch, BrokenSegment, Segment};
 pub use error::{SinkError, SinkErrorKind};
 

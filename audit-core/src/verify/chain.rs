@@ -1,23 +1,26 @@
 //! The verifier of one chain.
 
+mod content;
+mod story;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     canonical::{self, EventView},
     chain::ChainRef,
-    content::{AbsentReason, Salt, commitment},
-    event,
     hash::{self, Hash},
-    id::EventId,
-    record::{PartView, RecordView},
+    record::RecordView,
     tree::CompactRange,
 };
+
+use content::Content;
+use story::TIMESTAMP;
 
 use super::{
     ChainReport, Checkpoints, Finding, FindingKind, Severity,
     batch::{self, Batch, Read},
     links::{Court, Links},
-    memory::{Attempts, Evidence, Findings, Gone, Recent, Seen, event_id, parse_id, tag},
+    memory::{Attempts, Evidence, Findings, Recent, Reviews, Seen, event_id, parse_id, tag},
     order::{Late, Order},
 };
 
@@ -95,6 +98,7 @@ pub struct ChainVerifier {
     findings: Findings,
     recent: Recent,
     attempts: Attempts,
+    reviews: Reviews,
     evidence: Evidence,
     links: Links,
     order: Order,
@@ -119,14 +123,6 @@ struct Counts {
     sealed: u64,
 }
 
-/// The parts of a record.
-#[derive(Clone, Copy)]
-struct Content<'a> {
-    record: RecordView<'a>,
-    /// The commitments to the clear ones; none where they have not been computed yet.
-    commitments: &'a [Hash],
-}
-
 /// How a stream of records ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -136,13 +132,6 @@ pub(super) enum End {
     #[cfg(feature = "writer")]
     Continued,
 }
-
-/// The algorithm of encrypted content, and what it adds to the length: the salt and the tag.
-const AES_256_GCM: u8 = 1;
-const SEAL: u64 = 32 + 16;
-
-/// The length of a timestamp's text, which sorts as the time does.
-const TIMESTAMP: usize = 30;
 
 impl ChainVerifier {
     /// Verifies a chain from its first record.
@@ -171,6 +160,7 @@ impl ChainVerifier {
             findings,
             recent: Recent::default(),
             attempts: Attempts::default(),
+            reviews: Reviews::default(),
             evidence: Evidence::default(),
             links: Links::new(tree, head, checkpoints.known),
             order: Order::default(),
@@ -360,14 +350,7 @@ impl ChainVerifier {
         links.finish(&mut court);
         if end == End::Whole {
             self.truncation(reached);
-            for (at, id, what) in std::mem::take(&mut self.attempts).into_open() {
-                self.findings.at(
-                    FindingKind::UnresolvedAttempt,
-                    at,
-                    Some(id),
-                    format!("began a {what} call whose outcome is not recorded"),
-                );
-            }
+            self.unresolved();
             self.unexplained();
             if !self.closed && !empty {
                 self.findings.add(Finding::new(
@@ -529,218 +512,6 @@ impl ChainVerifier {
         id
     }
 
-    fn check_genesis(&mut self, event: &EventView<'_>) {
-        let id = parse_id(event.event_id).and_then(event_id);
-        let detail = if event.event_type != "chain.opened" {
-            format!("was changed: it does not open the chain, it is {}", shown(event.event_type))
-        } else if event.previous_event_hash != Hash::ZERO {
-            "was changed: it is the first and keeps the hash of one before".to_owned()
-        } else {
-            return;
-        };
-        self.findings.at(FindingKind::Tampered, 0, id, detail);
-        self.links.blame_head();
-    }
-
-    fn check_time(&mut self, event: &EventView<'_>, at: u64) {
-        let Ok(now) = <[u8; TIMESTAMP]>::try_from(event.timestamp_utc.as_bytes()) else {
-            let detail = format!("has no valid timestamp: {}", shown(event.timestamp_utc));
-            let id = self.recent.event_id(at);
-            self.findings.at(FindingKind::Tampered, at, id, detail);
-            return;
-        };
-        if now < self.last_timestamp {
-            let before = String::from_utf8_lossy(&self.last_timestamp).into_owned();
-            let detail = format!(
-                "is dated {}, before the record in front of it ({before}): the writer's clock went \
-                 back",
-                event.timestamp_utc
-            );
-            let id = self.recent.event_id(at);
-            self.findings.at(FindingKind::ClockRegression, at, id, detail);
-        }
-        self.last_timestamp = now;
-    }
-
-    fn follow_attempts(&mut self, event: &EventView<'_>, at: u64, id: u128) {
-        let parent = |event: &EventView<'_>| event.parent_event_id.and_then(parse_id);
-        self.closed = false;
-        match event.event_type {
-            "tool.attempted" => self.attempts.begin(id, at, "tool"),
-            "model.requested" => self.attempts.begin(id, at, "model"),
-            "tool.completed" if !self.attempts.is_empty() => {
-                self.attempts.end(parent(event));
-                self.attempts.end(named_id(event.payload, br#""attempt_event_id":""#));
-            }
-            "model.decided" if !self.attempts.is_empty() => {
-                self.attempts.end(parent(event));
-                self.attempts.end(named_id(event.payload, br#""request_event_id":""#));
-            }
-            "content.purged" => self.evidence.says(id, AbsentReason::Purged),
-            "key.destroyed" => self.evidence.says(id, AbsentReason::Erased),
-            "chain.closed" => self.closed = true,
-            "chain.gap" => self.note_gap(event, at),
-            _ => {}
-        }
-    }
-
-    fn note_gap(&mut self, event: &EventView<'_>, at: u64) {
-        let payload: serde_json::Value = serde_json::from_slice(event.payload).unwrap_or_default();
-        let lost = match &payload["lost_events"] {
-            serde_json::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        let reason = payload["reason"].as_str().unwrap_or("no reason given");
-        let detail = format!(
-            "says that {} events could not be written before it ({})",
-            shown(&lost),
-            shown(reason)
-        );
-        let id = self.recent.event_id(at);
-        self.findings.at(FindingKind::Gap, at, id, detail);
-    }
-
-    fn check_schema(&mut self, event: &EventView<'_>, at: u64, id: u128) {
-        if event::is_readable(event.schema_version) {
-            return;
-        }
-        // One finding for each stretch, not for each record.
-        if std::mem::replace(&mut self.schema_known, false) {
-            let detail = format!(
-                "has schema version {}, which this program cannot read; its hashes were checked, \
-                 use a release that knows it for the rest",
-                shown(event.schema_version)
-            );
-            self.findings.at(FindingKind::UnknownSchema, at, event_id(id), detail);
-        }
-    }
-
-    fn check_content(&mut self, content: Content<'_>, event: &EventView<'_>, at: u64) {
-        let Content { record, commitments } = content;
-        let mut known = commitments.iter();
-        let count = record.part_count();
-        if count == 0 && event.content_len() == 0 {
-            return;
-        }
-        let mut named = event.content();
-        let mut parts = 0u64;
-        for body in record.part_views() {
-            let Some(reference) = named.next() else { break };
-            parts += 1;
-            match body {
-                PartView::Clear { salt, bytes } => {
-                    self.counts.bytes += length(bytes.len());
-                    let known = known.next();
-                    let matches = length(bytes.len()) == reference.bytes
-                        && known.map_or_else(
-                            || commitment(&Salt::from_bytes(*salt), bytes),
-                            |known| *known,
-                        ) == reference.commitment;
-                    if !matches {
-                        let detail = format!(
-                            "has other content than it committed to: part {} was changed",
-                            shown(reference.name)
-                        );
-                        self.content_finding(at, detail);
-                    }
-                }
-                PartView::Sealed { algorithm, len } => {
-                    self.counts.sealed += 1;
-                    self.check_seal(at, reference.name, algorithm, len, reference.bytes);
-                }
-                PartView::Absent { reason, evidence } => {
-                    self.check_absence(at, reference.name, reason, evidence);
-                }
-            }
-        }
-        self.counts.parts += parts;
-        if length(count) != parts || named.next().is_some() {
-            let expected = event.content_len();
-            let detail = format!(
-                "has other content than it committed to: it names {expected} parts and is stored \
-                 with {count}"
-            );
-            self.content_finding(at, detail);
-        }
-    }
-
-    fn content_finding(&mut self, at: u64, detail: String) {
-        let id = self.recent.event_id(at);
-        self.findings.at(FindingKind::ContentMismatch, at, id, detail);
-    }
-
-    /// What is encrypted cannot be compared, but its length is known.
-    fn check_seal(&mut self, at: u64, name: &str, algorithm: u8, len: u64, plain: u64) {
-        if algorithm != AES_256_GCM {
-            let detail = format!(
-                "has content that this program cannot judge: part {} is encrypted with algorithm \
-                 {algorithm}; use a release that knows it",
-                shown(name)
-            );
-            let id = self.recent.event_id(at);
-            self.findings.at(FindingKind::UnknownSeal, at, id, detail);
-        } else if plain.checked_add(SEAL) != Some(len) {
-            let detail = format!(
-                "has other content than it committed to: part {} has {plain} bytes and cannot be \
-                 what {len} encrypted ones hold",
-                shown(name)
-            );
-            self.content_finding(at, detail);
-        }
-    }
-
-    /// That content is gone is no fault where an event of the chain says why.
-    fn check_absence(
-        &mut self,
-        at: u64,
-        name: &str,
-        reason: AbsentReason,
-        evidence: Option<EventId>,
-    ) {
-        let part: String = name.chars().take(128).collect();
-        let Some(evidence) = evidence else {
-            let detail =
-                format!("lacks content: part {} is gone, and nothing says why", shown(&part));
-            let id = self.recent.event_id(at);
-            self.findings.at(FindingKind::ContentMissing, at, id, detail);
-            return;
-        };
-        match reason {
-            AbsentReason::Erased => self.counts.erased += 1,
-            AbsentReason::Purged => self.counts.purged += 1,
-        }
-        let id = u128::from_be_bytes(*evidence.as_bytes());
-        if let Some(gone) = self.evidence.names(id, Gone { at, part, more: 0, reason }) {
-            self.unexplained_part(id, &gone);
-        }
-    }
-
-    /// Content whose reason no event of the chain gave.
-    fn unexplained(&mut self) {
-        for (id, gone) in std::mem::take(&mut self.evidence).into_awaited() {
-            self.unexplained_part(id, &gone);
-        }
-    }
-
-    fn unexplained_part(&mut self, named: u128, gone: &Gone) {
-        let wanted = match gone.reason {
-            AbsentReason::Erased => "key.destroyed",
-            AbsentReason::Purged => "content.purged",
-        };
-        let named = event_id(named).map_or_else(String::new, |id| id.to_string());
-        let more = match gone.more {
-            0 => String::new(),
-            more => format!(" ({more} more parts name the same one)"),
-        };
-        let detail = format!(
-            "lacks content: part {} is gone, and the event that it names for it, {named}, is not \
-             a {wanted} of this chain{more}",
-            shown(&gone.part)
-        );
-        let id = self.recent.event_id(gone.at);
-        self.findings.at(FindingKind::ContentMissing, gone.at, id, detail);
-    }
-
     fn truncation(&mut self, reached: u64) {
         let Some(size) = self.links.largest().filter(|size| *size > reached) else { return };
         let detail = format!(
@@ -755,16 +526,6 @@ impl ChainVerifier {
 
 fn length(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
-}
-
-/// The event id behind a key of a canonical payload.
-///
-/// In canonical JSON a quotation mark inside a text is escaped, so the needle is found as a key
-/// alone. A key of the same name deeper inside would close a call that nobody reports as open.
-fn named_id(payload: &[u8], needle: &[u8]) -> Option<u128> {
-    let start = memchr::memmem::find(payload, needle)? + needle.len();
-    let text = payload.get(start..start + 36)?;
-    parse_id(std::str::from_utf8(text).ok()?)
 }
 
 /// Text from a record, made safe to print: short, quoted, control characters escaped.

@@ -71,6 +71,8 @@ pub enum FindingKind {
     Gap,
     /// A tool or model call was begun and has no recorded end.
     UnresolvedAttempt,
+    /// A review was asked for, and the chain holds no decision.
+    OpenReview,
     /// The last write was never acknowledged and is incomplete.
     TornTail,
     /// The chain has not been closed: its writer is at work, or died.
@@ -110,6 +112,7 @@ impl FindingKind {
             Self::ClockRegression => "clock_regression",
             Self::Gap => "gap",
             Self::UnresolvedAttempt => "unresolved_attempt",
+            Self::OpenReview => "open_review",
             Self::TornTail => "torn_tail",
             Self::Unclosed => "unclosed",
             Self::Omitted => "omitted",
@@ -148,7 +151,7 @@ impl FindingKind {
             | Self::TornTail
             | Self::UncoveredTail
             | Self::Omitted => Severity::Warning,
-            Self::Unclosed => Severity::State,
+            Self::OpenReview | Self::Unclosed => Severity::State,
         }
     }
 }

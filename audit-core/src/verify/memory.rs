@@ -152,6 +152,34 @@ impl Attempts {
     }
 }
 
+/// The reviews that were proposed and whose decision has not passed yet: review id, position, event id.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reviews {
+    open: HashMap<String, (u64, u128)>,
+}
+
+impl Reviews {
+    pub(super) fn propose(&mut self, review: String, sequence: u64, id: u128) {
+        self.open.entry(review).or_insert((sequence, id));
+    }
+
+    pub(super) fn decide(&mut self, review: &str) {
+        self.open.remove(review);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// What is still open, in the order of the chain.
+    pub(super) fn into_open(self) -> Vec<(String, u64, u128)> {
+        let open = self.open.into_iter().map(|(review, (at, id))| (review, at, id));
+        let mut open: Vec<_> = open.collect();
+        open.sort_unstable_by_key(|(_, at, _)| *at);
+        open
+    }
+}
+
 /// How many events that say why content is gone are remembered, and how many are awaited.
 const MAX_EVIDENCE: usize = 1 << 16;
 

@@ -64,6 +64,4 @@ mod store;
 
 pub use config::SqliteConfig;
 pub use sink::SqliteSink;
-pub use store::{
-    Records, SCHEMA, SqliteStore, StoredRow, check_columns, file_of_tenant, tenant_of_file,
-};
+pub use store::{Records, SCHEMA, SqliteStore, file_of_tenant, tenant_of_file};

@@ -8,7 +8,6 @@ mod reader;
 mod schema;
 mod write;
 
-pub use columns::{StoredRow, check_columns};
 pub use files::{file_of_tenant, tenant_of_file};
 pub use read::{Records, SqliteStore};
 pub use schema::SCHEMA;

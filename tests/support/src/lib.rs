@@ -1,1 +1,15 @@
 //! What the tests of all sinks share.
+//!
+//! - [`servers`]: real servers, started and killed by the tests that need one of their own;
+//! - [`proxy`]: a TCP proxy that breaks connections in every way a network does;
+//! - [`service`]: an HTTP service that answers as a test wants it, for faults that no server has;
+//! - [`aws`]: users of the emulator of Amazon's services;
+//! - [`outages`]: one suite of outages for all sinks, each through a real log.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests: what does not hold is a panic")]
+
+pub mod aws;
+pub mod outages;
+pub mod proxy;
+pub mod servers;
+pub mod service;

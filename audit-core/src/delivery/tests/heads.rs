@@ -166,6 +166,37 @@ fn a_head_that_cannot_be_read_delays_its_chain_alone() {
 }
 
 #[test]
+fn a_sink_that_answers_for_no_chain_is_not_working() {
+    for (locked, state) in [(true, SinkState::Blocked), (false, SinkState::Retrying)] {
+        // Nothing is known of the second chain: it has no say.
+        let (mut world, sink) = delivered("ab");
+        {
+            let mut store = sink.lock();
+            store.heads_asked = 0;
+            store.locked = locked;
+            store.headless.insert("a".to_owned());
+        }
+        world.write_all("a");
+        let delivery = world.start(&[&sink]);
+        // Whoever asks again has taken up the first answer.
+        sink.wait_until("it is asked again", |state| state.heads_asked > 1);
+        let health = delivery.health().remove(0);
+        assert_eq!((health.state, health.lagging), (state, 1), "{health:?}");
+        assert!(health.last_error.is_some(), "{health:?}");
+
+        sink.lock().locked = false;
+        sink.lock().headless.clear();
+        wait(delivery.delivered(&chain("a"), 1)).unwrap();
+        world.write_all("b");
+        wait(delivery.delivered(&chain("b"), 1)).unwrap();
+        let health = delivery.health().remove(0);
+        assert_eq!((health.state, health.last_error), (SinkState::Working, None));
+        assert_eq!(delivery.close(FOREVER), []);
+        world.assert_complete(&sink);
+    }
+}
+
+#[test]
 fn a_journal_with_a_hole_halts_the_chain_behind_what_is_before_it() {
     for heads in [true, false] {
         let mut world = World::new();

@@ -7,6 +7,7 @@ use std::{
 };
 
 use agent_audit_core::{
+    columns::{COLUMNS, StoredRow, check_columns},
     content::{AbsentReason, PartBody, Salt, Sealed},
     id::{ChainId, TenantId},
     record::Record,
@@ -16,12 +17,7 @@ use agent_audit_core::{
 };
 use rusqlite::{Connection, Row, params, types::ValueRef};
 
-use super::{
-    columns::{COLUMNS, StoredRow, check_columns},
-    files,
-    reader::Reader,
-    schema,
-};
+use super::{columns::stored_row, files, reader::Reader, schema};
 use crate::error::Fault;
 
 /// The databases of a directory, to be read and never changed.
@@ -152,7 +148,7 @@ impl RecordStore for TenantStore {
         let mut records = self.store.records(chain, from)?;
         while let Some(item) = records.next() {
             match item {
-                Ok((row, record)) => {
+                Ok((row, record)) if record.has_binary_form() => {
                     let bytes = record.to_bytes();
                     let stored = StoredRecord::new(&bytes);
                     each(match check_columns(&row, record.event_bytes()) {
@@ -161,6 +157,7 @@ impl RecordStore for TenantStore {
                     });
                 }
                 // What takes the place of a record and is none must not hide the records after it.
+                Ok(_) => each(StoredRecord::new(&[])),
                 Err(_) if records.reader.is_some() => each(StoredRecord::new(&[])),
                 Err(error) => return Err(error.into()),
             }
@@ -300,7 +297,7 @@ fn read_record(
     row: &Row<'_>,
     event_row: i64,
 ) -> rusqlite::Result<(StoredRow, Record)> {
-    let mut stored = StoredRow::read(row)?;
+    let mut stored = stored_row(row)?;
     let event = row.get("event")?;
     let mut parts = Vec::new();
     let mut content = conn.prepare_cached(
@@ -309,15 +306,16 @@ fn read_record(
     )?;
     let mut rows = content.query(params![event_row])?;
     while let Some(row) = rows.next()? {
-        stored.content.push((row.get("ordinal")?, row.get("name")?, row.get("media_type")?));
+        stored.push_part(row.get("ordinal")?, row.get("name")?, row.get("media_type")?);
         parts.push(read_body(row)?);
     }
     let mut ids = conn.prepare_cached(
         "SELECT key, value FROM external_ids WHERE event_row = ?1 ORDER BY ordinal",
     )?;
-    stored.external_ids = ids
-        .query_map(params![event_row], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
+    let mut rows = ids.query(params![event_row])?;
+    while let Some(row) = rows.next()? {
+        stored.push_external_id(row.get(0)?, row.get(1)?);
+    }
     Ok((stored, Record::new(event, parts)))
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use agent_audit_core::{
+    columns::{COLUMNS, Columns, Value},
     content::{AbsentReason, PartBody},
     hash::Hash,
     id::{ChainId, TenantId},
@@ -18,7 +19,7 @@ use rusqlite::{
 };
 
 use super::{
-    columns::{COLUMNS, Columns, Value},
+    columns::Bound,
     files::{self, FileId},
     schema,
 };
@@ -143,13 +144,11 @@ fn append_segment(
     let fault = |error: &rusqlite::Error| Fault::sqlite(error, &doing);
     let chain = &segment.chain().chain_id;
     let head = head(conn, chain).map_err(|error| fault(&error))?;
-    if let Some(reason) = detached(segment, head) {
-        let text = format!("{doing}: the segment does not attach: {reason}");
-        let error = SinkError::new(SinkErrorKind::Rejected, text);
-        return Ok(SegmentOutcome::Failed { error });
-    }
-    let next = head.map_or(0, |head| head.sequence + 1);
-    for (sequence, hash, _) in segment.iter().take_while(|(sequence, ..)| *sequence < next) {
+    let attached = match segment.attach(head) {
+        Ok(attached) => attached,
+        Err(error) => return Ok(SegmentOutcome::Failed { error: error.into() }),
+    };
+    for (sequence, hash) in attached.overlap() {
         let stored = conn
             .prepare_cached("SELECT event_hash FROM events WHERE chain_id = ?1 AND sequence = ?2")
             .and_then(|mut select| {
@@ -169,24 +168,10 @@ fn append_segment(
             }
         }
     }
-    for (_, hash, record) in segment.iter().skip_while(|(sequence, ..)| *sequence < next) {
+    for (_, hash, record) in attached.fresh() {
         insert(conn, insert_event, hash, record, &doing)?;
     }
     Ok(SegmentOutcome::Accepted)
-}
-
-/// What is wrong with a segment that starts neither within what is stored nor right after it.
-fn detached(segment: &Segment, head: Option<Head>) -> Option<String> {
-    let next = head.map_or(0, |head| head.sequence + 1);
-    if segment.first() < next {
-        return None;
-    }
-    if segment.first() > next {
-        return Some(format!("it starts at {} and the next position is {next}", segment.first()));
-    }
-    let expected = head.map_or(Hash::ZERO, |head| head.event_hash);
-    let linked = segment.records()[0].view().is_ok_and(|v| v.previous_event_hash == expected);
-    (!linked).then(|| format!("event {next} is not linked to the event stored before it"))
 }
 
 fn head(conn: &Connection, chain: &ChainId) -> rusqlite::Result<Option<Head>> {
@@ -208,19 +193,20 @@ fn insert(
 ) -> Result<(), Fault> {
     let fault = |error: &rusqlite::Error| Fault::sqlite(error, doing);
     let refused = |text| Fault::new(SinkErrorKind::Rejected, format!("{doing}: {text}"));
-    let columns = Columns::of(record.event_bytes())
-        .map_err(|field| refused(format!("the event's {field} cannot be read")))?;
-    if record.parts().len() != columns.parts.len() {
+    let columns = Columns::of(record.event_bytes()).map_err(|error| refused(error.to_string()))?;
+    if record.parts().len() != columns.parts().len() {
         return Err(refused(format!(
             "an event names {} parts of content and its record has {}",
-            columns.parts.len(),
+            columns.parts().len(),
             record.parts().len()
         )));
     }
     let values = columns.values(hash);
-    let event = [Value::Blob(record.event_bytes())];
+    let event = [Value::Bytes(record.event_bytes())];
     conn.prepare_cached(insert_event)
-        .and_then(|mut insert| insert.insert(params_from_iter(values.iter().chain(&event))))
+        .and_then(|mut insert| {
+            insert.insert(params_from_iter(values.into_iter().chain(event).map(Bound)))
+        })
         .map_err(|error| fault(&error))
         .and_then(|event_row| {
             insert_content(conn, event_row, &columns, record.parts())
@@ -244,8 +230,7 @@ fn insert_content(
              VALUES (?1, ?2, ?3, ?4, {values})"
         )
     };
-    for ((ordinal, part), body) in (0i64..).zip(&columns.parts).zip(bodies) {
-        let (name, media_type) = (&*part.name, &*part.media_type);
+    for ((ordinal, (name, media_type)), body) in (0i64..).zip(columns.parts()).zip(bodies) {
         match body {
             PartBody::Clear { salt, bytes } => {
                 conn.prepare_cached(
@@ -304,11 +289,11 @@ fn insert_external_ids(
     event_row: i64,
     columns: &Columns<'_>,
 ) -> rusqlite::Result<()> {
-    for (ordinal, id) in (0i64..).zip(&columns.external_ids) {
+    for (ordinal, (key, value)) in (0i64..).zip(columns.external_ids()) {
         conn.prepare_cached(
             "INSERT INTO external_ids (event_row, ordinal, key, value) VALUES (?1, ?2, ?3, ?4)",
         )?
-        .execute(params![event_row, ordinal, &*id.key, &*id.value])?;
+        .execute(params![event_row, ordinal, key, value])?;
     }
     Ok(())
 }

@@ -11,12 +11,13 @@ use std::{
 };
 
 use agent_audit_core::{
+    columns::check_columns,
     conformance::TestChain,
     content::Part,
     sink::{Sink, SinkErrorKind},
     verify::directory::StoredRecord,
 };
-use agent_audit_sqlite::{SqliteConfig, SqliteSink, SqliteStore, check_columns, file_of_tenant};
+use agent_audit_sqlite::{SqliteConfig, SqliteSink, SqliteStore, file_of_tenant};
 
 use super::{raw, records, store, tenant};
 

@@ -3,11 +3,12 @@
 use std::{fs, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
 use agent_audit_core::{
+    columns::check_columns,
     conformance::{TestChain, chain},
     content::Part,
     sink::{ChainRef, SegmentOutcome, Sink, SinkErrorKind},
 };
-use agent_audit_sqlite::{SqliteConfig, SqliteSink, SqliteStore, check_columns, file_of_tenant};
+use agent_audit_sqlite::{SqliteConfig, SqliteSink, SqliteStore, file_of_tenant};
 
 use super::{append, failure, raw, records, store, tenant};
 

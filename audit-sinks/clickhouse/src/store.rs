@@ -1,0 +1,19 @@
+//! The tables at the server: their schema, writing to them and reading from them.
+
+mod client;
+mod positions;
+mod read;
+mod row_binary;
+mod rows;
+mod schema;
+mod sql;
+mod verifier;
+mod write;
+
+pub use read::{ClickHouseStore, Records};
+pub use schema::{PERMISSIONS, SCHEMA, TENANT_READER};
+
+pub(crate) use client::Client;
+pub(crate) use positions::head;
+pub(crate) use schema::check_version;
+pub(crate) use write::{append, may_insert};
