@@ -49,6 +49,10 @@
 //! |---|---|
 //! | `macros` (default) | [`#[audited]`](macro@audited) |
 //! | `sqlite` | the embedded sink, module `sqlite` |
+//! | `postgres`, `clickhouse` | databases that many processes write to, modules `postgres`, `clickhouse` |
+//! | `s3`, `s3-parquet` | the archive under Object Lock, module `s3`; its objects as Parquet |
+//! | `kafka`, `kinesis`, `sqs` | queues and streams, modules of these names |
+//! | `otlp` | an OpenTelemetry collector, module `otlp` |
 //! | `opentelemetry` | `AuditContext::with_current_span`: the trace and span of events from the active OpenTelemetry span |
 //!
 //! A feature adds API and never changes what the rest does.
@@ -77,10 +81,52 @@ pub use agent_audit_core::instrument::{ModelResponse, ReviewResponse};
 #[cfg(feature = "macros")]
 pub use agent_audit_macros::audited;
 
+/// ClickHouse, for large volumes.
+#[cfg(feature = "clickhouse")]
+pub mod clickhouse {
+    pub use agent_audit_clickhouse::*;
+}
+
+/// Kafka, and the relay that brings its topics to other sinks.
+#[cfg(feature = "kafka")]
+pub mod kafka {
+    pub use agent_audit_kafka::*;
+}
+
+/// Amazon Kinesis Data Streams.
+#[cfg(feature = "kinesis")]
+pub mod kinesis {
+    pub use agent_audit_kinesis::*;
+}
+
+/// An OpenTelemetry collector, over OTLP.
+#[cfg(feature = "otlp")]
+pub mod otlp {
+    pub use agent_audit_otlp::*;
+}
+
+/// PostgreSQL, with row-level security.
+#[cfg(feature = "postgres")]
+pub mod postgres {
+    pub use agent_audit_postgres::*;
+}
+
+/// The archive in S3 and what speaks its protocol, under Object Lock.
+#[cfg(feature = "s3")]
+pub mod s3 {
+    pub use agent_audit_s3::*;
+}
+
 /// The embedded sink: one SQLite database per tenant.
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
     pub use agent_audit_sqlite::*;
+}
+
+/// Amazon SQS queues, first in, first out.
+#[cfg(feature = "sqs")]
+pub mod sqs {
+    pub use agent_audit_sqs::*;
 }
 
 /// What `#[audited]` expands to. Not part of the API.

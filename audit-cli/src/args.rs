@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Show(ShowArgs),
     Import(ImportArgs),
     Keys(KeysArgs),
+    #[cfg(feature = "kafka")]
+    Relay(RelayArgs),
 }
 
 /// Check that a log is as it was written, and say what is wrong where it is not
@@ -173,6 +175,59 @@ pub(crate) enum KeysCommand {
         /// The file; one that is there is never replaced
         file: PathBuf,
     },
+}
+
+/// Bring events from Kafka to other sinks, checked on the way
+///
+/// Reads the topics as a member of a consumer group, so that several of these commands share the
+/// work. Each chain is checked as it comes: hash links, order, copies, forks. Offsets are committed
+/// when every sink has acknowledged what was read; kill it at any moment, and the next one goes on
+/// without loss, and without doubles where the sinks take an event once.
+///
+/// A sink is one of
+///   sqlite:DIR       the embedded store
+///   postgres         and clickhouse, s3, otlp, kinesis, sqs: as AGENT_AUDIT_POSTGRES_… and so on say
+/// where the command was built with them. Passwords come from the environment alone:
+/// AGENT_AUDIT_KAFKA_SASL_USERNAME, _PASSWORD and the other settings of the library work here too.
+///
+/// A message that belongs nowhere (no event, a fork, refused by a sink for good) goes to the
+/// quarantine. Without one the offset of its partition stays before it, and the other chains go on.
+///
+/// Ends when it is told to (SIGINT, SIGTERM), after the sinks have what was read. Exit code: 0 all
+/// is where it belongs, 1 some messages belong nowhere, 2 it could not go on.
+#[cfg(feature = "kafka")]
+#[derive(Debug, Parser)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Examples:\n  \
+                  agent-audit relay --brokers kafka:9092 --topic agent-audit --group audit-relay --to sqlite:/var/lib/audit\n  \
+                  agent-audit relay --topic 'audit-{tenant}' --group audit-relay --to clickhouse --to s3 --quarantine /var/lib/audit/quarantine"
+)]
+pub(crate) struct RelayArgs {
+    /// Some brokers to begin with, as host:port; else AGENT_AUDIT_KAFKA_BROKERS
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub(crate) brokers: Option<String>,
+    /// The topic, with `{tenant}` in it where each tenant has its own; else AGENT_AUDIT_KAFKA_TOPIC
+    #[arg(long)]
+    pub(crate) topic: Option<String>,
+    /// The consumer group
+    #[arg(long)]
+    pub(crate) group: String,
+    /// Where events go (repeatable)
+    #[arg(long = "to", value_name = "SINK", required = true)]
+    pub(crate) to: Vec<String>,
+    /// The directory for messages that belong nowhere
+    #[arg(long, value_name = "DIR")]
+    pub(crate) quarantine: Option<PathBuf>,
+    /// How long events wait for one that is missing before them
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) gap_timeout: Option<u64>,
+    /// How often to say how far it is
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) every: u64,
+    /// Say it as one JSON object a line on standard output, with the lag of each partition
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The `agent-audit` command: verify, show and import audit logs of AI agents.
 //!
-//! Exit codes: 0 done, and for `verify` intact; 1 `verify` found tampering; 2 it could not tell, or
+//! Exit codes: 0 done, and for `verify` intact; 1 `verify` found tampering, or `relay` messages that
+//! belong nowhere; 2 it could not tell, or
 //! the command could not do what it was asked for.
 
 mod args;
@@ -10,8 +11,12 @@ mod import;
 mod keys;
 mod output;
 mod reading;
+#[cfg(feature = "kafka")]
+mod relay;
 mod sessions;
 mod show;
+#[cfg(feature = "kafka")]
+mod sinks;
 mod stores;
 mod verify;
 
@@ -37,6 +42,8 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(args, &mut out).map(|()| 0),
         Command::Import(args) => import::run(args, &mut out).map(|()| 0),
         Command::Keys(args) => keys::run(args, &mut out).map(|()| 0),
+        #[cfg(feature = "kafka")]
+        Command::Relay(args) => relay::run(args, &mut out),
     };
     let done = done.and_then(|code| out.flush().map(|()| code));
     match done {

@@ -105,7 +105,11 @@ impl StoredRow {
 /// these (of content only names and media types are compared here: its bytes are bound by their
 /// commitment), and `event` for bytes that nothing can be extracted from.
 ///
-/// See [`StoredRow`] for an example.
+/// ```
+/// use agent_audit_core::columns::{COLUMNS, Stored, StoredRow, check_columns};
+/// let row = StoredRow::new(0, vec![Stored::Null; COLUMNS.len()]);
+/// assert_eq!(check_columns(&row, b"no event"), Some("event"));
+/// ```
 #[must_use]
 pub fn check_columns(row: &StoredRow, event_bytes: &[u8]) -> Option<&'static str> {
     let event_hash = hash::leaf(event_bytes);

@@ -224,8 +224,15 @@ pub async fn __run(name: &str, harness: &dyn Harness) {
 /// [`Harness`]: crate::conformance::Harness
 #[macro_export]
 macro_rules! sink_conformance {
-    ($(#[$meta:meta])* $harness:expr $(,)?) => {
-        $crate::__sink_cases!(tests [$(#[$meta])*] [$harness]);
+    // An expression may begin with an attribute too, so those before it are taken one by one.
+    (@ [$($before:tt)*] #[$meta:meta] $($rest:tt)*) => {
+        $crate::sink_conformance!(@ [$($before)* #[$meta]] $($rest)*);
+    };
+    (@ [$($before:tt)*] $harness:expr $(,)?) => {
+        $crate::__sink_cases!(tests [$($before)*] [$harness]);
+    };
+    ($($all:tt)*) => {
+        $crate::sink_conformance!(@ [] $($all)*);
     };
 }
 

@@ -32,6 +32,15 @@ struct Inner {
 }
 
 /// The kinds of [`JournalError`].
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use agent_audit_core::journal::{Journal, JournalOptions, JournalErrorKind};
+/// let (journal, _journal) = Journal::open(dir.path(), JournalOptions::default())?;
+/// let second = Journal::open(dir.path(), JournalOptions::default()).unwrap_err();
+/// assert_eq!(second.kind(), JournalErrorKind::Locked);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum JournalErrorKind {

@@ -155,6 +155,15 @@ use state::{Shared, wake_all};
 pub use wait::{Admit, Durable, Permit, WaitPast};
 
 /// What [`Journal::open`] found.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use agent_audit_core::journal::{Journal, JournalOptions};
+/// let (journal, recovered) = Journal::open(dir.path(), JournalOptions::default())?;
+/// # drop(journal);
+/// assert_eq!((recovered.first_index, recovered.next_index, recovered.torn), (0, 0, None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovered {
@@ -167,6 +176,14 @@ pub struct Recovered {
 }
 
 /// An incomplete write at the end of a journal, never acknowledged.
+///
+/// ```
+/// use agent_audit_core::journal::TornTail;
+/// fn warn(tail: &TornTail) -> String {
+///     format!("{} bytes at {} of segment {} were cut", tail.bytes, tail.offset, tail.segment)
+/// }
+/// # let _ = warn;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TornTail {
@@ -179,6 +196,16 @@ pub struct TornTail {
 }
 
 /// The place of an entry in the total order, given before it is durable.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use agent_audit_core::journal::{Journal, JournalOptions};
+/// let (journal, _) = Journal::open(dir.path(), JournalOptions::default())?;
+/// let first = journal.append(journal.admit_blocking(1)?, &[b"a"])?;
+/// let second = journal.append(journal.admit_blocking(1)?, &[b"b"])?;
+/// assert_eq!((first.index(), second.index()), (0, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket {
     index: u64,
@@ -193,6 +220,15 @@ impl Ticket {
 }
 
 /// Counters of a journal at one moment.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use agent_audit_core::journal::{Journal, JournalOptions};
+/// let (journal, _) = Journal::open(dir.path(), JournalOptions::default())?;
+/// let stats = journal.stats();
+/// assert_eq!((stats.next_index, stats.pending_bytes, stats.failed), (0, 0, false));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JournalStats {

@@ -44,6 +44,11 @@ pub struct JournalOptions {
 /// What a full journal does with those who ask for admission.
 ///
 /// It never drops an entry.
+///
+/// ```
+/// use agent_audit_core::journal::WhenFull;
+/// assert_eq!(WhenFull::default(), WhenFull::Block);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum WhenFull {
@@ -55,6 +60,11 @@ pub enum WhenFull {
 }
 
 /// How much of a journal is checked when it is opened.
+///
+/// ```
+/// use agent_audit_core::journal::CheckOnOpen;
+/// assert_eq!(CheckOnOpen::default(), CheckOnOpen::Newest);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum CheckOnOpen {

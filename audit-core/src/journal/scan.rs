@@ -40,6 +40,12 @@ pub struct Scan {
 }
 
 /// An entry found by a [`Scan`].
+///
+/// ```
+/// use agent_audit_core::journal::ScanEntry;
+/// let entry = ScanEntry { index: 7, segment: 0, bytes: b"hello" };
+/// assert!(entry.segment <= entry.index);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScanEntry<'a> {
     /// The entry's index.
@@ -51,6 +57,16 @@ pub struct ScanEntry<'a> {
 }
 
 /// How a [`Scan`] came to its end.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use agent_audit_core::journal::{Journal, JournalOptions, Scan, ScanEnd};
+/// let (journal, _journal) = Journal::open(dir.path(), JournalOptions::default())?;
+/// let mut scan = Scan::open(dir.path())?;
+/// assert!(scan.next_entry()?.is_none());
+/// assert!(matches!(scan.end(), Some(ScanEnd::Clean { next_index: 0, .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ScanEnd {

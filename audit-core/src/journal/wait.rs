@@ -13,6 +13,15 @@ use super::state::Shared;
 /// The right to append an entry, given by [`Journal::admit`](super::Journal::admit).
 ///
 /// Room in the journal and on the device is set aside for it until it is used or dropped.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use agent_audit_core::journal::{Journal, JournalOptions};
+/// let (journal, _) = Journal::open(dir.path(), JournalOptions::default())?;
+/// let permit = journal.admit_blocking(5)?;
+/// assert_eq!(journal.append(permit, &[b"hello"])?.index(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a permit that is dropped gives its room back"]
 pub struct Permit {
@@ -33,6 +42,16 @@ impl Drop for Permit {
 /// # Cancel safety
 ///
 /// Dropping it gives up the place in the queue and nothing else.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use agent_audit_core::journal::{Journal, JournalOptions};
+/// let (journal, _) = Journal::open(dir.path(), JournalOptions::default())?;
+/// let permit = journal.admit(5).wait()?;
+/// drop(permit); // gives its room back
+/// assert_eq!(journal.stats().next_index, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct Admit {
@@ -93,6 +112,16 @@ impl Drop for Admit {
 /// # Cancel safety
 ///
 /// Dropping it changes nothing about the entry; another one can be had for the same ticket.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use agent_audit_core::journal::{Journal, JournalOptions};
+/// let (journal, _) = Journal::open(dir.path(), JournalOptions::default())?;
+/// let ticket = journal.append(journal.admit_blocking(5)?, &[b"hello"])?;
+/// journal.durable(ticket).wait()?;
+/// assert_eq!(journal.stats().durable_index, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct Durable {
@@ -144,6 +173,15 @@ impl Drop for Durable {
 /// # Cancel safety
 ///
 /// Dropping it has no effect.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use agent_audit_core::journal::{Journal, JournalOptions};
+/// let (journal, _) = Journal::open(dir.path(), JournalOptions::default())?;
+/// journal.append(journal.admit_blocking(5)?, &[b"hello"])?;
+/// assert_eq!(journal.wait_past(0).wait()?, 1, "entries before 1 are durable");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct WaitPast {

@@ -252,6 +252,7 @@ fn kind(name: &str, status: u16) -> (SinkErrorKind, &'static str) {
         // The stream is being created or changed.
         "ResourceInUseException" => (Unavailable, ""),
         _ => match status {
+            301 | 307 => (Misconfigured, ": correct the name, the region or the endpoint"),
             401 => (Unauthenticated, ": check the credentials and the clock"),
             403 => (PermissionDenied, ": grant this identity the documented policy"),
             404 => (Misconfigured, ": create it, or correct its name or the region"),
@@ -284,6 +285,7 @@ mod tests {
             ("InternalFailure", 500, Unavailable, true),
             ("SomethingNew", 429, Exhausted, false),
             ("SomethingNew", 403, PermissionDenied, false),
+            ("SomethingNew", 301, Misconfigured, false),
             ("SomethingNew", 502, Unavailable, true),
             ("SomethingNew", 400, Other, true),
         ] {

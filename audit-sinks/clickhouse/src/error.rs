@@ -132,35 +132,25 @@ fn meaning(code: u32) -> (SinkErrorKind, bool, &'static str) {
 
 /// Why a connection failed, in words that hold no address, body or header.
 fn network_reason(error: &(dyn Error + 'static)) -> String {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return format!("TLS: {}", tls_reason(tls));
-        }
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            match io.get_ref() {
-                // TLS faults come wrapped in one.
-                Some(inner) => {
-                    if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
-                        return format!("TLS: {}", tls_reason(tls));
-                    }
-                    cause = error.source();
-                    continue;
-                }
-                None => return io.kind().to_string(),
-            }
-        }
-        if let Some(http) = error.downcast_ref::<hyper::Error>() {
-            if http.is_incomplete_message() || http.is_closed() {
-                return "the connection was closed in the middle".to_owned();
-            }
-            if http.is_parse() {
-                return "what answers does not speak HTTP".to_owned();
-            }
-        }
-        cause = error.source();
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return format!("TLS: {}", tls_reason(tls));
     }
-    "the connection failed".to_owned()
+    if let Some(io) = error.downcast_ref::<io::Error>() {
+        return match io.get_ref() {
+            // The cause of such an error is not that of its source, but what it is made of.
+            Some(inner) => network_reason(inner),
+            None => io.kind().to_string(),
+        };
+    }
+    if let Some(http) = error.downcast_ref::<hyper::Error>() {
+        if http.is_incomplete_message() || http.is_closed() {
+            return "the connection was closed in the middle".to_owned();
+        }
+        if http.is_parse() {
+            return "what answers does not speak HTTP".to_owned();
+        }
+    }
+    error.source().map_or_else(|| "the connection failed".to_owned(), network_reason)
 }
 
 fn tls_reason(error: &rustls::Error) -> &'static str {
@@ -213,5 +203,8 @@ mod tests {
         let fault = SinkError::from(Fault::network(&io, false, "insert events"));
         assert_eq!(fault.to_string(), "sink unavailable: insert events: connection refused");
         assert!(!fault.maybe_applied());
+        let wrapped = io::Error::other(io::Error::from(io::ErrorKind::ConnectionReset));
+        let fault = SinkError::from(Fault::network(&wrapped, true, "insert events"));
+        assert!(fault.to_string().ends_with("connection reset") && fault.maybe_applied());
     }
 }

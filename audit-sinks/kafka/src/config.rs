@@ -168,6 +168,25 @@ impl KafkaConfig {
         Self::from_lookup(|name| std::env::var(name).ok())
     }
 
+    /// As [`from_env`](Self::from_env), with these brokers whatever the environment says of them.
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env).
+    ///
+    /// ```
+    /// use agent_audit_kafka::KafkaConfig;
+    /// let config = KafkaConfig::from_env_with_brokers("localhost:9092")?;
+    /// assert_eq!(config.brokers, "localhost:9092");
+    /// # Ok::<(), agent_audit_core::sink::SinkError>(())
+    /// ```
+    pub fn from_env_with_brokers(brokers: impl Into<String>) -> Result<Self, SinkError> {
+        let brokers = brokers.into();
+        Self::from_lookup(|name| match name {
+            "AGENT_AUDIT_KAFKA_BROKERS" => Some(brokers.clone()),
+            name => std::env::var(name).ok(),
+        })
+    }
+
     fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SinkError> {
         let get = |suffix: &str| {
             lookup(&format!("AGENT_AUDIT_KAFKA_{suffix}")).filter(|value| !value.is_empty())
@@ -404,11 +423,11 @@ const FIXED: [&str; 26] = [
 /// What the client says of its set-up. Values stay out: one of them can be a password.
 pub(crate) fn refused(error: &KafkaError) -> SinkError {
     match error {
+        KafkaError::ClientConfig(_, why, _, _) if why.contains("not available at build time") => {
+            invalid("TLS and SCRAM need a client that is built with them: see the documentation")
+        }
         KafkaError::ClientConfig(_, _, name, _) => {
             invalid(format!("the client does not take the property {name} or its value"))
-        }
-        KafkaError::ClientCreation(why) if why.contains("OpenSSL not available") => {
-            invalid("TLS and SCRAM need a client that is built with them: see the documentation")
         }
         KafkaError::ClientCreation(why) => invalid(format!("the client cannot be made: {why}")),
         other => invalid(format!("the client cannot be made: {other}")),

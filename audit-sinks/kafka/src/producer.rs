@@ -153,9 +153,4 @@ impl Reports {
     pub(crate) fn failure(&self, segment: usize) -> Option<(usize, Code)> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).get(&segment).copied()
     }
-
-    pub(crate) fn has(&self, wanted: impl Fn(Code) -> bool) -> bool {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.values().any(|(_, code)| wanted(*code))
-    }
 }

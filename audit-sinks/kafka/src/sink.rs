@@ -189,9 +189,8 @@ impl KafkaSink {
                     && timeout_at(until, wait_for_room(reports)).await.is_ok();
                 if !waited {
                     reports.one_less();
-                    if code == Code::Fatal {
-                        reports.failed(at, index, code);
-                    }
+                    let fatal = producer.client().fatal_error().map(|(code, _)| code);
+                    let code = fatal.filter(|_| is_echo(code)).unwrap_or(code);
                     let mut meaning = Meaning::of(code);
                     // It was never handed over.
                     meaning.definite = true;
@@ -268,7 +267,9 @@ impl Sink for KafkaSink {
         let complete = timeout_at(Instant::now() + self.message_timeout + GRACE, reports.complete());
         // The client answers for every message within its timeout; if it does not, it is stuck.
         let stuck = complete.await.is_err();
-        if stuck || reports.has(is_fatal) {
+        // A producer that met a fatal error gives back all it has and takes nothing more.
+        let fatal = producer.client().fatal_error().map(|(code, _)| code);
+        if stuck || fatal.is_some() {
             self.replace(&producer);
         }
         if stuck {
@@ -289,6 +290,7 @@ impl Sink for KafkaSink {
                     let (topic, first) = (self.router.topic(chain), segment.first());
                     let doing = format!("append from event {first} of {chain} to topic {topic}");
                     self.outcome(&producer, segment, index, |trouble| {
+                        let code = fatal.filter(|_| is_echo(code)).unwrap_or(code);
                         let meaning = Meaning::of(code);
                         // That nobody could be reached in time is said by why.
                         match trouble.filter(|_| meaning.kind == SinkErrorKind::Timeout) {
@@ -364,9 +366,9 @@ fn ask(producer: &Producer, topic: Option<&str>, limit: Duration) -> Result<(), 
     }
 }
 
-/// Whether the producer can do nothing more.
-fn is_fatal(code: Code) -> bool {
-    matches!(code, Code::Fatal | Code::ProducerFenced | Code::InvalidProducerEpoch)
+/// Whether a message failed only because the producer had met a fatal error before.
+fn is_echo(code: Code) -> bool {
+    matches!(code, Code::Fatal | Code::PurgeQueue | Code::PurgeInflight)
 }
 
 fn behind(segment: &Segment) -> SinkError {

@@ -167,6 +167,9 @@ impl TopicReader {
 pub(crate) fn parse(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(ChainRef, Record), &'static str> {
     let record = decode(value.ok_or("it has no value")?).map_err(|error| error.reason())?;
     let view = record.view().map_err(|_| "its event is not canonical")?;
+    if view.content().count() != record.parts().len() {
+        return Err("it does not have a body for each part that its event names");
+    }
     let names = (TenantId::new(view.tenant_id), ChainId::new(view.chain_id));
     let (Ok(tenant), Ok(chain)) = names else { return Err("its chain has no valid name") };
     let chain = ChainRef::new(tenant, chain);

@@ -124,7 +124,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Record, &'static str> {
         && view.chain_id == wire.chain_id
         && view.sequence == wire.sequence
         && view.event_id == wire.event_id
-        && view.event_type == wire.event_type;
+        && view.event_type == wire.event_type
+        && view.timestamp_utc == wire.timestamp_utc
+        && view.schema_version == wire.schema_version;
     if same { Ok(record) } else { Err("what is said beside its event is not what the event says") }
 }
 

@@ -67,7 +67,7 @@
 //! | `gen_ai.conversation.id`, `gen_ai.agent.id` | `session_id`, `agent_id` |
 //! | `agent_audit.event` | the canonical bytes, unless [`OtlpConfig::with_event`] says otherwise |
 //! | `agent_audit.schema_version`, `.parent_event.id`, `.subject.id`, `.writer.id`, `.provenance`, `.omitted_inputs` | as in the event |
-//! | `agent_audit.content` | of each part `name`, `media_type`, `bytes`, `commitment` |
+//! | `agent_audit.content` | of each part `name`, `media_type`, `bytes`, `commitment`, and `role` of what a model saw |
 //!
 //! | event type | attributes |
 //! |---|---|

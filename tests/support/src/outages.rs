@@ -49,7 +49,7 @@ mod ledger;
 mod scene;
 mod writer;
 
-use std::{fmt, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{fmt, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use agent_audit_core::{
     conformance::Applies,
@@ -122,6 +122,12 @@ pub trait OutageHarness: Send + Sync {
     /// with the same address run one after another.
     fn listen(&self) -> Option<SocketAddr> {
         None
+    }
+
+    /// How long the suite waits for what comes by itself, before it calls that missing; long enough
+    /// for a machine that is busy with other things.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(120)
     }
 
     /// What a process that the suite starts has to know to find the same store: the name of a
@@ -244,14 +250,21 @@ fn runtime() -> tokio::runtime::Runtime {
 /// [`OutageHarness`]: crate::outages::OutageHarness
 #[macro_export]
 macro_rules! outage_suite {
-    ($(#[$meta:meta])* $harness:expr $(,)?) => {
-        $crate::__outage_cases!(tests [$(#[$meta])*] [$harness]);
+    // An expression may begin with an attribute too, so those before it are taken one by one.
+    (@ [$($before:tt)*] #[$meta:meta] $($rest:tt)*) => {
+        $crate::outage_suite!(@ [$($before)* #[$meta]] $($rest)*);
+    };
+    (@ [$($before:tt)*] $harness:expr $(,)?) => {
+        $crate::__outage_cases!(tests [$($before)*] [$harness]);
 
         /// The process that others start and kill.
         #[test]
         fn outage_writer() {
             $crate::outages::__write(async { $harness });
         }
+    };
+    ($($all:tt)*) => {
+        $crate::outage_suite!(@ [] $($all)*);
     };
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use agent_audit_core::{
@@ -51,6 +51,8 @@ use crate::{config::ClickHouseConfig, error::Fault};
 pub struct ClickHouseStore {
     config: ClickHouseConfig,
     client: Arc<Client>,
+    /// Set once the tables were seen to be of the present version.
+    is_present: Arc<OnceLock<()>>,
 }
 
 impl ClickHouseStore {
@@ -66,7 +68,7 @@ impl ClickHouseStore {
     /// ```
     pub fn new(config: ClickHouseConfig) -> Result<Self, SinkError> {
         let client = Arc::new(Client::new(&config)?);
-        Ok(Self { config, client })
+        Ok(Self { config, client, is_present: Arc::default() })
     }
 
     /// Creates the database and the tables where they are missing, and brings older ones to the
@@ -84,7 +86,7 @@ impl ClickHouseStore {
     /// # Errors
     /// [`SinkError`] where the server cannot be read.
     pub async fn tenants(&self) -> Result<Vec<TenantId>, SinkError> {
-        schema::check_version(&self.client).await?;
+        self.check_version().await?;
         let query = "SELECT DISTINCT tenant_id FROM audit_events ORDER BY tenant_id";
         Ok(names(&self.client, query, "list tenants", |name| TenantId::new(name).ok()).await?)
     }
@@ -94,7 +96,7 @@ impl ClickHouseStore {
     /// # Errors
     /// [`SinkError`] where the server cannot be read.
     pub async fn chains(&self, tenant: &TenantId) -> Result<Vec<ChainRef>, SinkError> {
-        schema::check_version(&self.client).await?;
+        self.check_version().await?;
         let query = format!(
             "SELECT DISTINCT chain_id FROM audit_events WHERE tenant_id = {} ORDER BY chain_id",
             literal(tenant.as_str())
@@ -115,14 +117,23 @@ impl ClickHouseStore {
         chain: &ChainRef,
         from_sequence: u64,
     ) -> Result<Records, SinkError> {
-        schema::check_version(&self.client).await?;
+        self.check_version().await?;
         // From the start on also what is before 0: such a row is wrong, and must not hide.
         let from = match from_sequence {
             0 => Some(i64::MIN),
             from => i64::try_from(from).ok(),
         };
         let client = Arc::clone(&self.client);
-        Ok(Records { client, chain: chain.clone(), from, ready: VecDeque::new() })
+        let ready = VecDeque::new();
+        Ok(Records { client, chain: chain.clone(), from, ready, is_broken: false })
+    }
+
+    async fn check_version(&self) -> Result<(), Fault> {
+        if self.is_present.get().is_none() {
+            schema::check_version(&self.client).await?;
+            self.is_present.get_or_init(|| ());
+        }
+        Ok(())
     }
 
     /// The tenants' ledgers as the verifier reads them, one for each. Columns are held against the
@@ -180,6 +191,8 @@ pub struct Records {
     /// The position to go on from; `None` once there is nothing more.
     from: Option<i64>,
     ready: VecDeque<Result<(StoredRow, Record), Fault>>,
+    /// Whether the server failed, which ends the records.
+    is_broken: bool,
 }
 
 impl Records {
@@ -192,25 +205,25 @@ impl Records {
             && let Err(fault) = self.fill().await
         {
             self.from = None;
+            self.is_broken = true;
             return Some(Err(fault.into()));
         }
         self.ready.pop_front().map(|item| item.map_err(SinkError::from))
     }
 
-    /// Whether there may be more behind what [`next`](Self::next) gave last.
-    pub(super) fn goes_on(&self) -> bool {
-        self.from.is_some() || !self.ready.is_empty()
+    /// Whether the last error was one of the server, and not of one record.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     async fn fill(&mut self) -> Result<(), Fault> {
         let Some(from) = self.from else { return Ok(()) };
-        let Some(last) = last_of_chunk(&self.client, &self.chain, from).await? else {
+        let Some(chunk) = next_chunk(&self.client, &self.chain, from).await? else {
             self.from = None;
             return Ok(());
         };
-        let ready = read_chunk(&self.client, &self.chain, from, last).await?;
-        self.ready = ready;
-        self.from = last.checked_add(1);
+        self.ready = read_chunk(&self.client, &self.chain, from, chunk.last).await?;
+        self.from = if chunk.is_end { None } else { chunk.last.checked_add(1) };
         Ok(())
     }
 }
@@ -224,40 +237,48 @@ impl fmt::Debug for Records {
     }
 }
 
-/// The last position of the chunk that starts at a position or behind it: as many as fit in memory,
-/// and at least one. Nothing where no row is left.
-async fn last_of_chunk(
+/// What is read at a time.
+struct Extent {
+    last: i64,
+    /// Whether no row is behind it.
+    is_end: bool,
+}
+
+/// The chunk that starts at a position or behind it: as many positions as fit in memory, and at
+/// least one. Nothing where no row is left.
+async fn next_chunk(
     client: &Client,
     chain: &ChainRef,
     from: i64,
-) -> Result<Option<i64>, Fault> {
+) -> Result<Option<Extent>, Fault> {
     let doing = "read the sizes of records";
     let query = format!(
         "SELECT sequence, length(event) FROM audit_events WHERE {} AND sequence >= {from} \
          ORDER BY sequence LIMIT {CHUNK_ROWS}",
         of_chain(chain)
     );
-    let mut sizes = sizes(&client.select(&query, doing).await?).map_err(|_| malformed(doing))?;
-    let (Some((first, _)), Some((last, _))) = (sizes.first().copied(), sizes.last().copied())
+    let mut events = sizes(&client.select(&query, doing).await?).map_err(|_| malformed(doing))?;
+    let (Some((first, _)), Some((last, _))) = (events.first().copied(), events.last().copied())
     else {
         return Ok(None);
     };
+    let is_end = events.len() < CHUNK_ROWS;
     // The rows of the last position may go on behind the limit.
-    if sizes.len() == CHUNK_ROWS && first != last {
-        sizes.retain(|(sequence, _)| *sequence != last);
+    if !is_end && first != last {
+        events.retain(|(sequence, _)| *sequence != last);
     }
-    let last = sizes.last().map_or(first, |(sequence, _)| *sequence);
+    let last = events.last().map_or(first, |(sequence, _)| *sequence);
     let query = format!(
         "SELECT sequence, sum(length(bytes)) FROM audit_content WHERE {} \
          AND sequence BETWEEN {first} AND {last} GROUP BY sequence",
         of_chain(chain)
     );
-    let content = self::sizes(&client.select(&query, doing).await?).map_err(|_| malformed(doing))?;
+    let content = sizes(&client.select(&query, doing).await?).map_err(|_| malformed(doing))?;
     let content: HashMap<i64, u64> = content.into_iter().collect();
     let mut bytes = 0u64;
     let mut end = first;
     let mut counted = None;
-    for (sequence, event) in sizes {
+    for (sequence, event) in events {
         bytes = bytes.saturating_add(event);
         if counted != Some(sequence) {
             bytes = bytes.saturating_add(content.get(&sequence).copied().unwrap_or(0));
@@ -268,7 +289,7 @@ async fn last_of_chunk(
         }
         end = sequence;
     }
-    Ok(Some(end))
+    Ok(Some(Extent { last: end, is_end: is_end && end == last }))
 }
 
 fn sizes(answer: &[u8]) -> Result<Vec<(i64, u64)>, Malformed> {

@@ -90,7 +90,7 @@ impl RecordStore for TenantStore {
                         }
                         // What takes the place of a record and is none must not hide the records
                         // after it.
-                        Err(_) if records.goes_on() => (Vec::new(), None),
+                        Err(_) if !records.is_broken() => (Vec::new(), None),
                         Err(error) => return Err(error.into()),
                     };
                     let _ = found.send(record);

@@ -361,13 +361,13 @@ mod tests {
     #[test]
     fn an_insert_is_always_waited_for() {
         let config = ClickHouseConfig::new("http://localhost");
-        let settings = |config, token| settings(config, token);
         assert_eq!(
             settings(&config, Some("t")),
             [("async_insert", "0"), ("insert_deduplication_token", "t")]
         );
+        let gathering = config.clone().with_async_insert(true);
         assert_eq!(
-            settings(&config.with_async_insert(true), None),
+            settings(&gathering, None),
             [("async_insert", "1"), ("wait_for_async_insert", "1"), ("insert_deduplicate", "0")]
         );
     }

@@ -5,4 +5,8 @@ mod cluster;
 mod conformance;
 mod messages;
 mod outages;
+mod proxied;
 mod refusals;
+mod relay;
+mod relay_killed;
+mod relay_shared;

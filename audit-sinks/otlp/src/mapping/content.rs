@@ -39,6 +39,7 @@ impl Carried<'_> {
             ("media_type", Some(text(&part.media_type))),
             ("bytes", Some(int(part.bytes))),
             ("commitment", Some(text(part.commitment.to_string()))),
+            ("role", self.role(&part.name).map(text)),
         ];
         match self.bodies.get(at) {
             None => {}
@@ -63,6 +64,16 @@ impl Carried<'_> {
             Some(_) => fields.push(("state", Some(text("sealed")))),
         }
         object(fields)
+    }
+
+    /// Whose voice a part has, where it is of the context of a model.
+    fn role(&self, part: &str) -> Option<&str> {
+        let context = match &self.event.payload {
+            Payload::ModelRequested(payload) => &payload.context,
+            Payload::ModelDecided(payload) => &payload.context,
+            _ => return None,
+        };
+        context.iter().find(|item| item.part == part).map(|item| item.role.as_str())
     }
 
     /// The attributes that the conventions have for content.

@@ -137,8 +137,8 @@ pub(super) fn key_created(event: &Event, payload: &KeyCreated, out: &mut Attribu
     out.text("agent_audit.key.algorithm", payload.algorithm.as_str());
     out.optional("agent_audit.key.wrapped_by", payload.wrapped_by.as_ref());
     let told = Told::success(line(format_args!(
-        "key {} created for {} by {}",
-        payload.key_id, payload.algorithm, payload.scope
+        "key {} of scope {} created for {}",
+        payload.key_id, payload.scope, payload.algorithm
     )));
     by_writer(event, told)
 }

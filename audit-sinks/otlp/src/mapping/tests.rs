@@ -102,6 +102,38 @@ fn every_frozen_event_is_the_record_that_it_was() {
     assert_eq!(actual.lines().count(), golden.lines().count(), "lines; it is now:\n{actual}");
 }
 
+/// What the payload of a frozen event says is in the attributes too, so that nobody has to take the
+/// event apart to ask for it.
+#[test]
+fn every_value_of_a_payload_is_an_attribute() {
+    // A seed that is larger than OpenTelemetry's integers, a time that the conventions have in
+    // seconds, and the code of an error that came with an answer that is no error.
+    let elsewhere = ["18446744073709551615", "310000", "content_filter"];
+    for event_type in EventType::ALL {
+        let record = frozen(event_type.as_str());
+        let told = described(&decoded(&mapping(false), &record));
+        let event: serde_json::Value = serde_json::from_slice(record.event_bytes()).unwrap();
+        let mut values = vec![&event["payload"]];
+        while let Some(value) = values.pop() {
+            let leaf = match value {
+                serde_json::Value::Object(fields) => {
+                    values.extend(fields.values());
+                    continue;
+                }
+                serde_json::Value::Array(list) => {
+                    values.extend(list);
+                    continue;
+                }
+                serde_json::Value::String(text) => format!("{text:?}"),
+                other => other.to_string(),
+            };
+            let known = told.contains(&leaf) || told.contains(leaf.trim_matches('"'));
+            let elsewhere = elsewhere.contains(&leaf.trim_matches('"'));
+            assert!(known || elsewhere, "{leaf} of {event_type} is in no attribute");
+        }
+    }
+}
+
 #[test]
 fn names_are_current_unique_and_each_value_is_there() {
     for event_type in EventType::ALL {

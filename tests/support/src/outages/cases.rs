@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use agent_audit_core::{conformance::Applies, delivery::SinkState};
+use agent_audit_core::conformance::Applies;
 
-use super::{
-    OutageHarness,
-    scene::{Scene, health, until},
-    writer,
-};
+use super::{OutageHarness, scene::Scene, writer};
 use crate::proxy::Behaviour;
 
 /// How often a tenant records before, during and after.
@@ -81,7 +77,7 @@ pub(super) async fn answers_are_lost_after_the_commit(
     scene.record(&log, TIMES).await;
     scene.delivered(&log).await;
     scene.proxy.set(Behaviour::ResetAfterCommit { after: harness.handshake_bytes() });
-    scene.record(&log, TIMES).await;
+    // First of all: where a store cannot be asked for heads, what comes later waits for these.
     scene.committed_unknown(&log).await;
     scene.record(&log, TIMES).await;
     scene.proxy.set(Behaviour::Pass);
@@ -164,12 +160,7 @@ pub(super) async fn credentials_are_wrong_for_a_while(
 
     let log = scene.open_with(stranger).await;
     scene.record(&log, TIMES).await;
-    scene.troubled(&log).await;
-    until(
-        || health(&log).state == SinkState::Blocked,
-        || format!("a sink that says a person must mend it: {:?}", health(&log)),
-    )
-    .await;
+    scene.blocked(&log).await;
     scene.record(&log, TIMES).await;
     let report = log.close(Duration::from_millis(500)).await.unwrap();
     assert_eq!(report.undelivered.len(), 1, "it says what is left: {report:?}");

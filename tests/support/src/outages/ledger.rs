@@ -16,48 +16,66 @@ use agent_audit_core::{
     },
 };
 
-use super::{OutageHarness, Promise, scene::Ack};
+use super::{OutageHarness, Promise, scene::Scene};
 
-/// The records of the journal, by chain. Nothing of it has been trimmed: a journal keeps its last
-/// segment, and that of a test is its first.
-fn journal(dir: &Path) -> BTreeMap<ChainRef, Vec<Record>> {
-    let mut chains = BTreeMap::<ChainRef, Vec<Record>>::new();
-    let mut scan = Scan::open(Layout::new(dir).journal()).unwrap();
-    while let Some(found) = scan.next_entry().unwrap() {
-        let Some((&entry::RECORD, bytes)) = found.bytes.split_first() else {
-            panic!("an entry of another kind: {}", found.index)
-        };
-        let record = Record::from_bytes(bytes).unwrap();
-        let event = record.event().unwrap();
-        let records = chains.entry(ChainRef::new(event.tenant_id, event.chain_id)).or_default();
-        assert_eq!(event.sequence, records.len() as u64, "the journal begins with the chain");
-        records.push(record);
+/// The records of the journal, by chain and position.
+///
+/// A log that is opened again begins another segment and may let go of the ones before: read it
+/// before each.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    chains: BTreeMap<ChainRef, Vec<Record>>,
+}
+
+impl Journal {
+    /// Adds what the journal of a closed log holds now. It MUST agree with what it held before.
+    pub(super) fn read(&mut self, dir: &Path) {
+        let journal = Layout::new(dir).journal();
+        if !journal.exists() {
+            return;
+        }
+        let mut scan = Scan::open(journal).unwrap();
+        while let Some(found) = scan.next_entry().unwrap() {
+            let Some((&entry::RECORD, bytes)) = found.bytes.split_first() else {
+                panic!("an entry of another kind: {}", found.index)
+            };
+            let record = Record::from_bytes(bytes).unwrap();
+            let event = record.event().unwrap();
+            let chain = ChainRef::new(event.tenant_id, event.chain_id);
+            let records = self.chains.entry(chain.clone()).or_default();
+            let at = usize::try_from(event.sequence).unwrap();
+            match records.get(at) {
+                Some(before) => assert!(*before == record, "chain {chain}: {at} was another event"),
+                None => {
+                    assert_eq!(at, records.len(), "chain {chain}: the journal has a hole");
+                    records.push(record);
+                }
+            }
+        }
+        let end = scan.end().unwrap();
+        assert!(matches!(end, ScanEnd::Clean { .. } | ScanEnd::Torn { .. }), "{end:?}");
     }
-    let end = scan.end().unwrap();
-    assert!(matches!(end, ScanEnd::Clean { .. } | ScanEnd::Torn { .. }), "{end:?}");
-    chains
+
+    pub(super) fn chains(&self) -> &BTreeMap<ChainRef, Vec<Record>> {
+        &self.chains
+    }
 }
 
 /// Holds a closed log against everything that was acknowledged, its store against its journal, and
 /// asks the verifier.
-pub(super) async fn compare(
-    harness: &dyn OutageHarness,
-    dir: &Path,
-    tenants: &[String],
-    acks: &[Ack],
-) {
-    let journal = journal(dir);
+pub(super) async fn compare(scene: &Scene<'_>, journal: &BTreeMap<ChainRef, Vec<Record>>) {
+    let (harness, dir) = (scene.harness, scene.dir.path());
     let found: BTreeSet<_> = journal.keys().map(|chain| chain.tenant_id.as_str()).collect();
-    let expected: BTreeSet<_> = tenants.iter().map(String::as_str).collect();
+    let expected: BTreeSet<_> = scene.tenants.iter().map(String::as_str).collect();
     assert_eq!(found, expected, "each tenant has a chain");
-    for ack in acks {
+    for ack in &scene.acks {
         let at = usize::try_from(ack.sequence).unwrap();
         let kept = journal.get(&ack.chain).and_then(|records| records.get(at));
         let kept = kept.map(Record::event_hash);
         assert_eq!(kept, Some(ack.event_hash), "lost what was acknowledged: {ack:?}");
     }
     let mut stored = BTreeMap::new();
-    for (chain, written) in &journal {
+    for (chain, written) in journal {
         let read = harness.read_back(chain).await;
         stored.insert(chain.clone(), held_against(harness, chain, written, read));
     }

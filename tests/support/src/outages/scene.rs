@@ -1,6 +1,7 @@
 //! What every case has: a log directory, a proxy, tenants, and what was acknowledged.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
@@ -13,17 +14,18 @@ use agent_audit_core::{
     error::AuditErrorKind,
     event::{Other, tool::ToolStatus},
     hash::Hash,
+    id::EventId,
     log::{AuditLog, Draft, Durability, Receipt},
     sink::{ChainRef, Sink},
 };
 use tempfile::TempDir;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    task::JoinHandle,
+};
 
 use super::{OutageHarness, ledger};
 use crate::proxy::Proxy;
-
-/// For anything that comes by itself; on a machine that is busy with other things, late.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long closing may take to deliver a few dozen events.
 const CLOSING: Duration = Duration::from_secs(90);
@@ -55,6 +57,8 @@ pub(super) struct Scene<'h> {
     pub(super) dir: TempDir,
     pub(super) tenants: Vec<String>,
     pub(super) acks: Vec<Ack>,
+    /// What the journal held whenever the log was about to be opened: it may be trimmed after that.
+    journal: ledger::Journal,
     /// One proxy at a time has the address that a server tells its clients.
     _turn: Option<MutexGuard<'static, ()>>,
 }
@@ -71,18 +75,20 @@ impl<'h> Scene<'h> {
         };
         let tenants = (0..TENANTS).map(|_| format!("t-{}", &random_text(12))).collect();
         let dir = tempfile::tempdir().unwrap();
-        Self { harness, proxy, dir, tenants, acks: Vec::new(), _turn: turn }
+        let (acks, journal) = (Vec::new(), ledger::Journal::default());
+        Self { harness, proxy, dir, tenants, acks, journal, _turn: turn }
     }
 
     /// Opens the log with the sink of the harness.
-    pub(super) async fn open(&self) -> AuditLog {
+    pub(super) async fn open(&mut self) -> AuditLog {
         let sink = self.harness.sink(self.proxy.address()).await;
-        open(self.dir.path(), sink).await
+        self.open_with(sink).await
     }
 
     /// Opens the log with another sink.
-    pub(super) async fn open_with(&self, sink: Arc<dyn Sink>) -> AuditLog {
-        open(self.dir.path(), sink).await
+    pub(super) async fn open_with(&mut self, sink: Arc<dyn Sink>) -> AuditLog {
+        self.journal.read(self.dir.path());
+        open(self.harness, self.dir.path(), sink).await
     }
 
     /// Records so many times for each tenant. Every one of them MUST be acknowledged, whatever the
@@ -93,77 +99,107 @@ impl<'h> Scene<'h> {
 
     /// Waits until the sink has acknowledged everything.
     pub(super) async fn delivered(&self, log: &AuditLog) {
-        let settled = |health: &SinkHealth| {
-            assert!(health.halted.is_empty(), "a chain was given up: {health:?}");
-            health.waiting == 0 && health.lagging == 0
-        };
-        until(|| settled(&health(log)), || format!("delivery of everything: {:?}", health(log)))
-            .await;
+        let patience = Patience::of(self.harness);
+        loop {
+            let health = sound(log);
+            if health.waiting == 0 && health.lagging == 0 {
+                return;
+            }
+            patience.wait(|| format!("delivery of everything: {health:?}")).await;
+        }
     }
 
     /// Records until the outage has met a connection that carried something.
     pub(super) async fn bitten(&mut self, log: &AuditLog, before: u64) {
-        let since = Instant::now();
+        let patience = Patience::of(self.harness);
         while self.proxy.bites() == before {
-            assert!(since.elapsed() < PATIENCE, "the outage met nothing: {:?}", health(log));
+            patience.wait(|| format!("the outage to meet anything: {:?}", sound(log))).await;
             self.record(log, 1).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Waits until the log says that its sink is in trouble.
     pub(super) async fn troubled(&self, log: &AuditLog) {
-        let in_trouble = |health: &SinkHealth| {
-            health.last_error.is_some()
-                && (health.state != SinkState::Working || health.lagging > 0)
-        };
-        until(|| in_trouble(&health(log)), || format!("a sign of trouble: {:?}", health(log)))
-            .await;
+        let patience = Patience::of(self.harness);
+        loop {
+            let health = sound(log);
+            let failing = health.state != SinkState::Working || health.lagging > 0;
+            if failing && health.last_error.is_some() {
+                return;
+            }
+            patience.wait(|| format!("a sign of trouble: {health:?}")).await;
+        }
     }
 
-    /// Waits until the store holds an event of which the log does not know that.
-    pub(super) async fn committed_unknown(&self, log: &AuditLog) {
-        let since = Instant::now();
+    /// Waits until the log says that a person must mend the sink.
+    pub(super) async fn blocked(&self, log: &AuditLog) {
+        let patience = Patience::of(self.harness);
         loop {
-            // Any of the tenants will do.
-            let chain = self.acks[0].chain.clone();
-            let session = log.session(chain.tenant_id.clone(), "s-1", "agent").unwrap();
-            let draft = note();
-            let id = draft.event_id();
-            let delivery =
-                tokio::spawn(
-                    async move { session.record_with(draft, Durability::Delivered).await },
-                );
-            let again = Instant::now() + Duration::from_secs(10);
-            while Instant::now() < again && !delivery.is_finished() {
-                let stored = self.harness.read_back(&chain).await;
-                let there = stored.iter().any(|record| record.event().unwrap().event_id == id);
-                // Looked at after the store: what is acknowledged later was not yet known.
-                if there && !delivery.is_finished() {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            let health = sound(log);
+            if health.state == SinkState::Blocked && health.last_error.is_some() {
+                return;
             }
-            assert!(
-                since.elapsed() < PATIENCE,
-                "no event was stored without the log knowing it, so nothing was shown: do appends \
-                 send more than handshake_bytes() on a connection? {:?}",
-                health(log)
-            );
+            patience.wait(|| format!("a sink that is blocked: {health:?}")).await;
         }
+    }
+
+    /// Records until the store holds an event of which the log does not know that.
+    pub(super) async fn committed_unknown(&mut self, log: &AuditLog) {
+        let patience = Patience::of(self.harness);
+        loop {
+            let mut waiting = self.record_and_wait_for_delivery(log);
+            while !waiting.is_empty() {
+                for (chain, id, delivery) in &waiting {
+                    let stored = self.harness.read_back(chain).await;
+                    let there = stored.iter().any(|record| record.event().unwrap().event_id == *id);
+                    // Looked at after the store: what is acknowledged later was not yet known.
+                    if there && !delivery.is_finished() {
+                        return;
+                    }
+                }
+                waiting.retain(|(.., delivery)| !delivery.is_finished());
+                let unseen = || {
+                    format!(
+                        "an event that is stored without the log knowing it; do appends send more \
+                         than handshake_bytes() on a connection? {:?}",
+                        sound(log)
+                    )
+                };
+                patience.wait(unseen).await;
+            }
+        }
+    }
+
+    /// Records in every chain that is known, and lets a task wait for the sink to have it.
+    fn record_and_wait_for_delivery(
+        &self,
+        log: &AuditLog,
+    ) -> Vec<(ChainRef, EventId, JoinHandle<()>)> {
+        let chains: BTreeSet<_> = self.acks.iter().map(|ack| &ack.chain).collect();
+        let several = chains.into_iter().flat_map(|chain| std::iter::repeat_n(chain, 4));
+        several
+            .map(|chain| {
+                let session = log.session(chain.tenant_id.clone(), "s-1", "agent").unwrap();
+                let draft = note();
+                let id = draft.event_id();
+                let delivery = tokio::spawn(async move {
+                    session.record_with(draft, Durability::Delivered).await.unwrap();
+                });
+                (chain.clone(), id, delivery)
+            })
+            .collect()
     }
 
     /// Waits until the store holds what a process has acknowledged.
     pub(super) async fn stored(&self, acks: &[Ack]) {
-        let since = Instant::now();
+        let patience = Patience::of(self.harness);
         for ack in acks {
             loop {
                 let stored = self.harness.read_back(&ack.chain).await;
                 if stored.iter().any(|record| record.event_hash() == ack.event_hash) {
                     break;
                 }
-                assert!(since.elapsed() < PATIENCE, "never stored: {ack:?}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                patience.wait(|| format!("the store to have {ack:?}")).await;
             }
         }
     }
@@ -175,23 +211,31 @@ impl<'h> Scene<'h> {
     }
 
     /// Holds the store against the journal, and asks the verifier.
-    pub(super) async fn compare(&self) {
-        ledger::compare(self.harness, self.dir.path(), &self.tenants, &self.acks).await;
+    pub(super) async fn compare(&mut self) {
+        self.journal.read(self.dir.path());
+        ledger::compare(self, self.journal.chains()).await;
     }
 }
 
 /// How the only sink of a log is doing.
-pub(super) fn health(log: &AuditLog) -> SinkHealth {
+fn health(log: &AuditLog) -> SinkHealth {
     log.health().pop().unwrap()
 }
 
+/// How the sink is doing. No outage is a reason to give up a chain.
+fn sound(log: &AuditLog) -> SinkHealth {
+    let health = health(log);
+    assert!(health.halted.is_empty(), "a chain was given up: {health:?}");
+    health
+}
+
 /// Opens a log that retries soon.
-pub(super) async fn open(dir: &Path, sink: Arc<dyn Sink>) -> AuditLog {
+pub(super) async fn open(harness: &dyn OutageHarness, dir: &Path, sink: Arc<dyn Sink>) -> AuditLog {
     let delivery = DeliveryOptions::default()
         .with_append_timeout(Duration::from_secs(3))
         .with_retries(Duration::from_millis(5), Duration::from_millis(200))
         .with_cursor_interval(Duration::from_millis(10));
-    let since = Instant::now();
+    let patience = Patience::of(harness);
     loop {
         let builder = AuditLog::builder(dir)
             .with_sink(Arc::clone(&sink))
@@ -200,8 +244,8 @@ pub(super) async fn open(dir: &Path, sink: Arc<dyn Sink>) -> AuditLog {
         match tokio::task::spawn_blocking(|| builder.open()).await.unwrap() {
             // A process that another test starts has the lock of a log that this one just closed for
             // a moment longer: between its fork and its exec.
-            Err(error) if error.kind() == AuditErrorKind::Locked && since.elapsed() < PATIENCE => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+            Err(error) if error.kind() == AuditErrorKind::Locked => {
+                patience.wait(|| format!("the lock of a log that is closed: {error}")).await;
             }
             opened => return opened.unwrap(),
         }
@@ -255,14 +299,24 @@ pub(super) fn random_text(length: usize) -> String {
         .collect()
 }
 
-/// Waits for something that comes by itself.
-///
-/// # Panics
-/// Where it does not come.
-pub(super) async fn until(mut come: impl FnMut() -> bool, what: impl Fn() -> String) {
-    let since = Instant::now();
-    while !come() {
-        assert!(since.elapsed() < PATIENCE, "waited in vain for {}", what());
+/// How long there is for what comes by itself.
+pub(super) struct Patience(Instant);
+
+impl Patience {
+    pub(super) fn of(harness: &dyn OutageHarness) -> Self {
+        Self(Instant::now() + harness.patience())
+    }
+
+    /// Waits a moment before the next look.
+    ///
+    /// # Panics
+    /// Where there has been time enough.
+    pub(super) async fn wait(&self, what: impl FnOnce() -> String) {
+        assert!(self.left() > Duration::ZERO, "waited in vain for {}", what());
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    pub(super) fn left(&self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
     }
 }

@@ -1,11 +1,6 @@
 //! The writing process: recording until it is killed, and the handle by which that is done.
 
-use std::{
-    io::Write as _,
-    path::PathBuf,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{io::Write as _, path::PathBuf, process::Stdio, time::Duration};
 
 use agent_audit_core::{
     conformance::Applies,
@@ -19,7 +14,7 @@ use tokio::{
 
 use super::{
     OutageHarness,
-    scene::{self, Ack, PATIENCE, Scene},
+    scene::{self, Ack, Patience, Scene},
 };
 use crate::proxy::Behaviour;
 
@@ -62,7 +57,7 @@ impl Orders {
 /// The process itself. Each line that it reads is how often it shall record for each tenant.
 pub(super) async fn run(harness: &dyn OutageHarness, orders: Orders) {
     let sink = harness.sink(orders.through).await;
-    let log = scene::open(&orders.dir, sink).await;
+    let log = scene::open(harness, &orders.dir, sink).await;
     // The test runner may have begun the line.
     say("\nopened");
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
@@ -94,6 +89,7 @@ struct Writer {
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
     acks: Vec<Ack>,
+    patience: Duration,
 }
 
 impl Writer {
@@ -115,7 +111,8 @@ impl Writer {
             .unwrap();
         let stdin = process.stdin.take().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut writer = Self { process, stdin, lines, acks: Vec::new() };
+        let patience = scene.harness.patience();
+        let mut writer = Self { process, stdin, lines, acks: Vec::new(), patience };
         writer.wait_for("opened").await;
         writer
     }
@@ -131,11 +128,10 @@ impl Writer {
 
     /// Reads up to a line, and takes the acknowledgements before it.
     async fn wait_for(&mut self, wanted: &str) {
-        let since = Instant::now();
         loop {
-            let line = tokio::time::timeout(PATIENCE, self.lines.next_line()).await;
-            let line = line.expect("the writing process says something").unwrap();
-            let Some(line) = line else {
+            let line = tokio::time::timeout(self.patience, self.lines.next_line()).await;
+            let line = line.unwrap_or_else(|_| panic!("the writing process never said {wanted}"));
+            let Some(line) = line.unwrap() else {
                 let status = self.process.wait().await;
                 panic!("the writing process ended by itself: {status:?}");
             };
@@ -143,7 +139,6 @@ impl Writer {
             if line.starts_with(wanted) {
                 return;
             }
-            assert!(since.elapsed() < PATIENCE, "the writing process never said {wanted}");
         }
     }
 
@@ -197,11 +192,10 @@ pub(super) async fn killed(
     scene.proxy.set(behaviour);
     writer.record(TIMES).await;
     // A connection that is refused is not seen, one that was open and is reset is.
-    let since = Instant::now();
+    let patience = Patience::of(harness);
     while scene.proxy.bites() == before && behaviour != Behaviour::Refuse {
-        assert!(since.elapsed() < PATIENCE, "the outage met nothing");
+        patience.wait(|| "the outage to meet anything".to_owned()).await;
         writer.record(1).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     scene.acks.extend(writer.kill().await);
 

@@ -1,0 +1,11 @@
+//! The tables: creating them and reading from them.
+
+mod bridge;
+mod read;
+mod records;
+pub(crate) mod schema;
+pub(crate) mod text;
+
+pub use read::PostgresStore;
+pub use records::Records;
+pub use schema::{GRANTS, MIGRATIONS, ROLES};

@@ -1,0 +1,91 @@
+//! Every outage between a log and the server.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use agent_audit_core::{
+    record::Record,
+    sink::{ChainRef, Sink},
+};
+use agent_audit_s3::{S3Archive, S3Config, S3Sink};
+use agent_audit_test_support::{
+    outages::{OutageHarness, inherited},
+    servers::{Instance, required},
+};
+
+use super::place::{Place, User, key};
+
+struct Server {
+    url: String,
+    keys: (String, String),
+    bucket: String,
+    own: Option<Instance>,
+}
+
+impl Server {
+    async fn new() -> Self {
+        let (url, keys) = (required("AUDIT_TEST_S3"), User::Admin.keys());
+        let bucket = match inherited() {
+            Some(bucket) => bucket,
+            None => Place::at(&url, keys.clone(), true).await.bucket,
+        };
+        Self { url, keys, bucket, own: None }
+    }
+
+    fn config(&self, through: Option<SocketAddr>) -> S3Config {
+        let url = through.map_or(self.url.clone(), |through| format!("http://{through}"));
+        S3Config::new(&self.bucket)
+            .with_endpoint(url)
+            .with_credentials(&self.keys.0, &self.keys.1)
+            .with_manifest_key(&key())
+            .with_timeouts(Duration::from_secs(1), Duration::from_millis(1_500))
+    }
+}
+
+#[async_trait::async_trait]
+impl OutageHarness for Server {
+    fn upstream(&self) -> SocketAddr {
+        self.url.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
+    async fn sink(&self, through: SocketAddr) -> Arc<dyn Sink> {
+        Arc::new(S3Sink::open(self.config(Some(through))).await.unwrap())
+    }
+
+    async fn read_back(&self, chain: &ChainRef) -> Vec<Record> {
+        let patient =
+            self.config(None).with_timeouts(Duration::from_secs(10), Duration::from_secs(60));
+        super::records(&S3Archive::open(patient).await.unwrap(), chain, 0).await
+    }
+
+    /// An append to a chain that is not known yet is two questions before two writes.
+    fn handshake_bytes(&self) -> u64 {
+        16 << 10
+    }
+
+    async fn sink_with_wrong_credentials(&self, through: SocketAddr) -> Option<Arc<dyn Sink>> {
+        let config = self.config(Some(through)).with_credentials(&self.keys.0, "wrong");
+        Some(Arc::new(S3Sink::open(config).await.unwrap()))
+    }
+
+    async fn on_own_server(&self) -> Option<Box<dyn OutageHarness>> {
+        let own = tokio::task::block_in_place(|| Instance::start("s3"));
+        let of = |name: &str| own.variable(name).to_owned();
+        let keys = (of("AUDIT_TEST_S3_ACCESS_KEY"), of("AUDIT_TEST_S3_SECRET_KEY"));
+        let url = of("AUDIT_TEST_S3");
+        let bucket = Place::at(&url, keys.clone(), true).await.bucket;
+        Some(Box::new(Self { url, keys, bucket, own: Some(own) }))
+    }
+
+    fn server(&self) -> Option<&Instance> {
+        self.own.as_ref()
+    }
+
+    fn handed_down(&self) -> String {
+        self.bucket.clone()
+    }
+}
+
+agent_audit_test_support::outage_suite!(
+    #[ignore = "needs AUDIT_TEST_S3: servers/with s3 -- cargo test -- --include-ignored"]
+    Server::new().await
+);

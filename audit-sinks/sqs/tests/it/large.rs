@@ -1,0 +1,168 @@
+//! Events that are larger than a message may be.
+
+use std::net::SocketAddr;
+
+use agent_audit_core::{
+    conformance::TestChain,
+    content::Part,
+    sink::{Segment, SegmentOutcome, SinkErrorKind},
+};
+use agent_audit_sqs::{ClaimConfig, SqsSink};
+
+use crate::{
+    append, failure, in_order,
+    queue::{Queue, emulator},
+    store,
+};
+
+fn with_content(chain: &mut TestChain, bytes: usize) -> Segment {
+    chain.extend_with(vec![Part::text("output", "x".repeat(bytes)).commit()])
+}
+
+#[tokio::test]
+#[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
+async fn an_event_of_three_mebibytes_goes_by_reference_and_comes_back_whole() {
+    let queue = Queue::create(emulator()).await;
+    let sink = queue.sink().await;
+    let mut chain = TestChain::new();
+    store(&sink, &chain.extend(3)).await;
+    store(&sink, &with_content(&mut chain, 3 << 20)).await;
+    store(&sink, &chain.extend(2)).await;
+
+    let claims: Vec<_> =
+        queue.texts().await.into_iter().filter(|text| text.starts_with(r#"{"claim":"#)).collect();
+    let [claim] = &claims[..] else { panic!("{} claims", claims.len()) };
+    assert!(claim.len() < 1_000, "{claim}");
+    let claim: serde_json::Value = serde_json::from_str(claim).unwrap();
+    let line = chain.records()[3].to_json_line().unwrap();
+    assert_eq!(claim["claim"]["bytes"], line.len());
+    assert_eq!(claim["claim"]["bucket"], queue.bucket);
+    assert_eq!(claim["event_hash"], chain.records()[3].event_hash().to_string());
+    let key = claim["claim"]["key"].as_str().unwrap();
+    let object = queue.s3().get_object().bucket(&queue.bucket).key(key).send().await.unwrap();
+    assert_eq!(object.body.collect().await.unwrap().to_vec(), line.as_bytes());
+    assert_eq!(in_order(queue.drain().await), chain.records());
+
+    // The same event again is the same object.
+    store(&sink, &chain.segment(3..=3)).await;
+    let objects = queue.s3().list_objects_v2().bucket(&queue.bucket).send().await.unwrap();
+    assert_eq!(objects.contents().len(), 1);
+    assert!(queue.drain().await.is_empty(), "and the same message");
+}
+
+#[tokio::test]
+#[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
+async fn a_message_of_the_largest_size_is_sent_as_it_is_and_a_byte_more_goes_by_reference() {
+    let queue = Queue::create(emulator()).await;
+    let config = queue.config().with_max_message_bytes(1 << 20);
+    let sink = SqsSink::connect(config).await.unwrap();
+    let mut chain = TestChain::new();
+    store(&sink, &chain.extend(1)).await;
+    // The lengths of the content's size and of the sequence are the same for all of these.
+    with_content(&mut chain, 1_000_000);
+    let record = &chain.records()[1];
+    let line = record.to_json_line().unwrap().len();
+    let event = record.view().unwrap();
+    let named = event.tenant_id.len() + event.event_type.len() + 64;
+    let attributes = "tenant".len() + 2 * "event_type".len() + 3 * "String".len() + named;
+    let fits = 1_000_000 + (1 << 20) - line - attributes;
+    store(&sink, &chain.segment(1..=1)).await;
+    store(&sink, &with_content(&mut chain, fits)).await;
+    store(&sink, &with_content(&mut chain, fits + 1)).await;
+    let texts = queue.texts().await;
+    let longest = texts.iter().map(String::len).max().unwrap();
+    assert_eq!(longest + attributes, 1 << 20);
+    assert_eq!(texts.iter().filter(|text| text.starts_with(r#"{"claim":"#)).count(), 1);
+    assert_eq!(in_order(queue.drain().await), chain.records());
+}
+
+#[tokio::test]
+#[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
+async fn without_a_bucket_a_large_event_is_refused_and_never_truncated() {
+    let queue = Queue::create(emulator()).await;
+    let mut config = queue.config();
+    config.claims = None;
+    let sink = SqsSink::connect(config).await.unwrap();
+    let (mut large, mut sound) = (TestChain::new(), TestChain::new());
+    large.extend(2);
+    with_content(&mut large, 2 << 20);
+    let outcomes = append(&sink, &[&large.segment(0..=2), &sound.extend(3)]).await;
+    let good =
+        matches!(outcomes[..], [SegmentOutcome::Prefix { through: 1 }, SegmentOutcome::Accepted]);
+    assert!(good, "{outcomes:?}");
+    let error = failure(&sink, &large.segment(2..=2)).await;
+    assert_eq!(error.kind(), SinkErrorKind::Rejected);
+    assert!(error.to_string().contains("set a bucket for large events"), "{error}");
+    assert!(queue.texts().await.iter().all(|text| text.len() < 10_000));
+}
+
+#[tokio::test]
+#[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
+async fn trouble_with_the_objects_holds_up_no_chain_without_them_and_is_worth_a_retry() {
+    let queue = Queue::create(emulator()).await;
+    let nobody: SocketAddr = ([127, 0, 0, 1], 1).into();
+    for claims in [
+        ClaimConfig::new("no-such-bucket").with_endpoint(format!("http://{}", queue.at)),
+        ClaimConfig::new(&queue.bucket).with_endpoint(format!("http://{nobody}")),
+    ] {
+        let sink = SqsSink::connect(queue.config().with_claims(claims)).await.unwrap();
+        let (mut large, mut also, mut sound) =
+            (TestChain::new(), TestChain::new(), TestChain::new());
+        let (one, two) = (with_content(&mut large, 2 << 20), with_content(&mut also, 2 << 20));
+        let outcomes = append(&sink, &[&one, &sound.extend(3), &two]).await;
+        let [
+            SegmentOutcome::Failed { error },
+            SegmentOutcome::Accepted,
+            SegmentOutcome::Failed { error: second },
+        ] = &outcomes[..]
+        else {
+            panic!("{outcomes:?}");
+        };
+        for error in [error, second] {
+            assert!(error.is_retryable() && !error.maybe_applied(), "{error}");
+            assert!(error.to_string().contains("large event"), "{error}");
+        }
+        store(&queue.sink().await, &one).await;
+        let arrived = queue.drain().await;
+        let of_chain = arrived.into_iter().filter(|r| r.chain == *large.chain());
+        assert_eq!(in_order(of_chain), large.records());
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
+async fn an_object_that_was_changed_or_is_gone_is_found_out_and_the_rest_goes_on() {
+    let queue = Queue::create(emulator()).await;
+    let sink = queue.sink().await;
+    let mut chain = TestChain::new();
+    store(&sink, &with_content(&mut chain, 2 << 20)).await;
+    store(&sink, &chain.extend(1)).await;
+    let objects = queue.s3().list_objects_v2().bucket(&queue.bucket).send().await.unwrap();
+    let key = objects.contents()[0].key().unwrap();
+    let line = chain.records()[0].to_json_line().unwrap();
+    let same_length = line.replacen('x', "y", 1);
+    for (body, says) in [
+        (Some(same_length), "not what the claim says"),
+        (Some("short".to_owned()), "not what the claim says"),
+        (None, "is gone"),
+    ] {
+        let s3 = queue.s3();
+        match body {
+            Some(body) => {
+                let put = s3.put_object().bucket(&queue.bucket).key(key);
+                put.body(body.into_bytes().into()).send().await.unwrap();
+            }
+            None => {
+                s3.delete_object().bucket(&queue.bucket).key(key).send().await.unwrap();
+            }
+        }
+        let reader = queue.reader().await;
+        let records = reader.receive().await.unwrap();
+        // Whoever cannot read a message lets it go, or deletes it.
+        reader.release(&records).await.unwrap();
+        let error = records[0].received.as_ref().unwrap_err();
+        assert_eq!(error.kind(), SinkErrorKind::Corrupt);
+        assert!(error.to_string().contains(says), "{error}");
+        assert_eq!(records[1].received.as_ref().unwrap().record, chain.records()[1]);
+    }
+}
