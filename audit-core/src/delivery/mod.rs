@@ -60,6 +60,14 @@
 //! [`SinkHealth::quarantined`] and read by [`read_quarantined`];
 //! [`AuditLog::release`](crate::log::AuditLog::release) sends it once more.
 //!
+//! # What can be seen
+//!
+//! [`AuditLog::health`](crate::log::AuditLog::health) says of each sink how it is doing, what waits
+//! and for how long, and what was done. `tracing` gets one event for each change of a sink's state,
+//! and one for each chain that is halted, each event that is kept aside and each hole that is
+//! declared, never with a payload. With the feature `opentelemetry` the same is in metrics
+//! (`AuditLog::observe`).
+//!
 //! # What does not hold
 //!
 //! - Where the cursor of a sink without readable heads is lost and the journal has been trimmed, the
@@ -80,6 +88,9 @@ mod draft;
 mod health;
 mod lane;
 mod ledger;
+#[cfg(feature = "opentelemetry")]
+mod metrics;
+mod named;
 mod options;
 mod outcome;
 mod post;
@@ -105,6 +116,7 @@ pub use health::{
     Circuit, HaltReason, HaltedChain, MissingEvents, MissingReason, QuarantinedEvent, SinkCounters,
     SinkHealth, SinkState, Undelivered,
 };
+pub use named::NamedSink;
 pub use options::{DeliveryOptions, OnRejected, Role};
 pub use quarantine::read_quarantined;
 

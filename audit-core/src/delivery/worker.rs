@@ -534,11 +534,8 @@ impl Worker {
             return true;
         }
         let done = self.pending.is_none() && ledger.position >= target;
-        let mut lagging = ledger.lagging();
-        done && match self.lane().role {
-            Role::Required => lagging.next().is_none(),
-            Role::Optional => !lagging.any(|(_, lag)| lag.failures == 0),
-        }
+        let given_up = self.lane().role == Role::Optional && self.hastened;
+        done && ledger.lagging().all(|(_, lag)| given_up && lag.failures > 0)
     }
 
     /// Waits until there may be something to do.

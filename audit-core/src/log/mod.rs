@@ -145,7 +145,7 @@ impl AuditLog {
     /// The state of each sink.
     #[must_use]
     pub fn health(&self) -> Vec<SinkHealth> {
-        self.core().delivery.health()
+        self.core().health()
     }
 
     /// Tries a chain once more that is halted at a sink, after a person has mended what halted it.
@@ -207,7 +207,7 @@ impl AuditLog {
     /// Counters of the journal: how much is on its way to the disk, and how much it holds.
     #[must_use]
     pub fn journal_stats(&self) -> JournalStats {
-        self.core().journal.stats()
+        self.core().journal_stats()
     }
 
     /// The identity of this log directory.
@@ -224,6 +224,11 @@ impl AuditLog {
     }
 
     pub(crate) fn core(&self) -> &Core {
+        &self.handle.core
+    }
+
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn shared_core(&self) -> &Arc<Core> {
         &self.handle.core
     }
 
@@ -313,6 +318,16 @@ impl AuditLog {
         let tickets: Vec<_> = chains.iter().filter_map(|chain| chain.lock().last_ticket).collect();
         core.all_durable(&tickets);
         Ok(())
+    }
+}
+
+impl Core {
+    pub(crate) fn health(&self) -> Vec<SinkHealth> {
+        self.delivery.health()
+    }
+
+    pub(crate) fn journal_stats(&self) -> JournalStats {
+        self.journal.stats()
     }
 }
 

@@ -24,13 +24,12 @@ fn what_waits_is_counted_in_events_and_bytes_and_its_oldest_is_known() {
     world.write_all("aabab");
     until("it fails", || delivery.health()[0].failures > 2);
     let failing = delivery.health().remove(0);
-    assert_eq!((failing.events_waiting, failing.waiting), (5, 5));
+    assert_eq!(failing.events_waiting, 5);
     assert_eq!(failing.state, SinkState::Retrying);
     assert_ne!(failing.circuit, Circuit::Closed);
     assert!(failing.bytes_waiting > 1_000, "{failing:?}");
-    // All events of the tests are of the same moment.
-    let example = Event::example(ChainClosed::new("test")).timestamp_utc;
-    assert_eq!(failing.oldest_waiting, Some(example));
+    let later = crate::timestamp::Timestamp::now();
+    assert!(failing.oldest_waiting.is_some_and(|at| at <= later));
     assert!(failing.counters.failures > 2 && failing.counters.retries > 1);
     assert!(failing.counters.duplicates > 1);
     assert_eq!((failing.counters.events, failing.counters.batches), (0, 0));
