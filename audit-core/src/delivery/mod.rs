@@ -206,15 +206,20 @@ impl Delivery {
     }
 
     /// Tells optional sinks that hold back more of the journal than they may to let go of it. They
-    /// do so on the delivery thread, and [`trimmable`](Self::trimmable) then moves.
-    pub(crate) fn relieve(&self) {
-        let Some(required) = self.required().map(|lane| lane.trimmable()).min() else { return };
+    /// do so on the delivery thread, and [`trimmable`](Self::trimmable) then moves; true as long as
+    /// that is awaited.
+    pub(crate) fn relieve(&self) -> bool {
+        let Some(required) = self.required().map(|lane| lane.trimmable()).min() else {
+            return false;
+        };
         let optional = self.lanes.iter().filter(|lane| lane.role == Role::Optional);
         let behind: Vec<_> = optional.filter(|lane| lane.trimmable() < required).collect();
-        let Some(low) = behind.iter().map(|lane| lane.trimmable()).min() else { return };
+        let Some(low) = behind.iter().map(|lane| lane.trimmable()).min() else { return false };
         let floor = self.floor(low).min(required);
+        let mut asked = false;
         for lane in behind {
             if lane.trimmable() < floor {
+                asked = true;
                 lane.floor.send_if_modified(|old| {
                     let higher = floor > *old;
                     *old = floor.max(*old);
@@ -222,6 +227,7 @@ impl Delivery {
                 });
             }
         }
+        asked
     }
 
     /// Up to where optional sinks that are at `low` have to let go: the end of the last segment that
