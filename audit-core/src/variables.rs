@@ -11,6 +11,7 @@ use crate::error::AuditError;
 pub(crate) struct Variables<'a>(&'a dyn Fn(&str) -> Option<OsString>);
 
 impl<'a> Variables<'a> {
+    #[cfg(test)]
     pub(crate) fn new(lookup: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
         Self(lookup)
     }

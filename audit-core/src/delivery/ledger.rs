@@ -353,6 +353,7 @@ impl Ledger {
                     && missing.reason == MissingReason::Trimmed
                     && missing.first <= last.last + 1 =>
             {
+                last.first = last.first.min(missing.first);
                 last.last = last.last.max(missing.last);
             }
             _ => listed.push(missing),

@@ -220,11 +220,8 @@ impl Delivery {
         for lane in behind {
             if lane.trimmable() < floor {
                 asked = true;
-                lane.floor.send_if_modified(|old| {
-                    let higher = floor > *old;
-                    *old = floor.max(*old);
-                    higher
-                });
+                // Told again even if it is the same: the lane may have gone back since.
+                lane.floor.send_modify(|old| *old = floor.max(*old));
             }
         }
         asked
@@ -280,7 +277,7 @@ impl Delivery {
         let asked = self.lane(sink).and_then(|lane| lane.release(chain, sequence));
         async move {
             asked?.await.unwrap_or_else(|_| {
-                let message = "delivery ended before the event was released: open the log again";
+                let message = "the release was given up before the sink had answered: try it again";
                 Err(AuditError::new(AuditErrorKind::Undelivered, message))
             })
         }

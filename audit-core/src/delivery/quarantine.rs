@@ -101,7 +101,8 @@ impl Quarantine {
         self.events.clone()
     }
 
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.events.len()
     }
 
