@@ -1,8 +1,7 @@
 //! The `agent-audit` command: verify, show and import audit logs of AI agents.
 //!
 //! Exit codes: 0 done, and for `verify` intact; 1 `verify` found tampering, or `relay` messages that
-//! belong nowhere; 2 it could not tell, or
-//! the command could not do what it was asked for.
+//! belong nowhere; 2 it could not tell, or the command could not do what it was asked for.
 
 mod args;
 mod export;

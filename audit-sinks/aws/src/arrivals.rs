@@ -35,6 +35,16 @@ pub struct Arrivals {
 }
 
 /// What became of an event that arrived.
+///
+/// ```
+/// use agent_audit_aws::{Arrival, Arrivals, Received};
+/// use agent_audit_core::{event::{Event, chain::ChainClosed}, record::Record};
+/// let mut event = Event::example(ChainClosed::new("shutdown"));
+/// event.sequence = 7;
+/// let seventh = Received::new(Record::new(event.canonical_bytes()?, Vec::new()))?;
+/// assert!(matches!(Arrivals::new().take(seventh), Arrival::Early));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Arrival {

@@ -72,6 +72,7 @@ fn default_prefix() -> String {
 }
 
 /// A message that stands for an object.
+#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
@@ -88,6 +89,7 @@ pub struct Claim {
 }
 
 /// An object and what it must be.
+#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Object {
@@ -125,6 +127,7 @@ impl Claim {
 }
 
 /// The place of the objects.
+#[doc(hidden)]
 pub struct Claims {
     client: Client,
     bucket: String,

@@ -134,6 +134,7 @@ fn milliseconds(time: Duration) -> u64 {
 ///
 /// # Errors
 /// [`Fault`] where the configuration cannot be one.
+#[doc(hidden)]
 pub async fn client_config(config: &AwsConfig, service: &str) -> Result<SdkConfig, Fault> {
     let wrong = |what: &str| Fault::new(SinkErrorKind::Misconfigured, format!("{service}: {what}"));
     let http = aws_smithy_http_client::Builder::new()
@@ -184,6 +185,7 @@ pub async fn client_config(config: &AwsConfig, service: &str) -> Result<SdkConfi
 }
 
 /// Settings from variables with a common beginning.
+#[doc(hidden)]
 pub struct Variables<'a> {
     prefix: &'a str,
     lookup: &'a dyn Fn(&str) -> Option<String>,

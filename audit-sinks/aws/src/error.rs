@@ -13,6 +13,7 @@ use aws_sdk_s3::{
 };
 
 /// A fault that several segments can share, which a [`SinkError`] cannot.
+#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     kind: SinkErrorKind,

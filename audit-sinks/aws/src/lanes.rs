@@ -31,6 +31,7 @@ use tokio::time::Instant;
 use crate::{claim::Claims, error::Fault, message::Message};
 
 /// What a request and a message may hold, and how many requests may be under way.
+#[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// The most messages of a request.
@@ -48,6 +49,7 @@ pub struct Limits {
 }
 
 /// A service that takes messages.
+#[doc(hidden)]
 #[async_trait]
 pub trait Transport: Sync {
     /// What it takes at a time.
@@ -72,6 +74,7 @@ pub trait Transport: Sync {
 ///
 /// # Errors
 /// [`SinkError`] where the service failed and took nothing of the batch.
+#[doc(hidden)]
 pub async fn append(
     batch: &Batch,
     transport: &impl Transport,

@@ -66,6 +66,7 @@ impl Received {
 /// What keeps the messages of a chain together: `tenant/chain`, or, where that is longer than the
 /// service takes, the SHA-256 of it in hexadecimal digits. No name holds a slash, so that a hash
 /// cannot be the key of another chain.
+#[doc(hidden)]
 #[must_use]
 pub fn chain_key(chain: &ChainRef, most_bytes: usize) -> Arc<str> {
     let key = chain.to_string();
@@ -73,6 +74,7 @@ pub fn chain_key(chain: &ChainRef, most_bytes: usize) -> Arc<str> {
 }
 
 /// A message on its way.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Message<'a> {
     /// What keeps the messages of a chain together.
@@ -96,6 +98,7 @@ pub struct Message<'a> {
 }
 
 /// Why a message gives no record.
+#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
     /// It cannot be read at present.
@@ -114,6 +117,7 @@ impl Unreadable {
 ///
 /// # Errors
 /// [`Unreadable`] where there is none.
+#[doc(hidden)]
 pub async fn read(text: &str, claims: Option<&Claims>) -> Result<Received, Unreadable> {
     let Some(claim) = Claim::of_text(text)? else {
         return received(text.as_bytes());

@@ -44,6 +44,7 @@ async fn compare(url: &str, size: u64) {
     let bytes: usize = chain.records().iter().map(|record| record.to_bytes().len()).sum();
 
     let mut ratios = Vec::new();
+    let mut on_disk = (0, 0);
     for _ in 0..ROUNDS {
         let (name, raw) = database(url).await;
         let sink = ClickHouseSink::with_config(
@@ -57,6 +58,7 @@ async fn compare(url: &str, size: u64) {
             assert!(matches!(ack.outcomes[..], [SegmentOutcome::Accepted]), "{ack:?}");
         }
         let through_sink = start.elapsed().as_secs_f64();
+        on_disk = bytes_on_disk(&raw, &name).await;
         drop_database(&raw, &name).await;
 
         let (name, raw) = database(url).await;
@@ -79,6 +81,7 @@ async fn compare(url: &str, size: u64) {
     #[allow(clippy::cast_precision_loss, reason = "a measurement")]
     let (events, bytes) = (EVENTS as f64, bytes as f64);
     println!("events of {:.0} bytes with their content, {size} a batch", bytes / events);
+    println!("on disk  {:>9} bytes an event, {} for its content", on_disk.0, on_disk.1);
     println!("sink     {:>9.0} events/s", events / through_sink);
     println!("client   {:>9.0} events/s", events / directly);
     println!("ratio    {ratio:>9.2} (median of {ROUNDS}; at least 0.8 is the aim)");
@@ -97,6 +100,24 @@ async fn database(url: &str) -> (String, Client) {
         .with_compression(Compression::None)
         .with_database(&name);
     (name, raw)
+}
+
+/// Bytes on disk for each event: of the row of the event, and of its content.
+async fn bytes_on_disk(raw: &Client, name: &str) -> (u64, u64) {
+    let mut sizes = [0, 0];
+    for (table, size) in ["audit_events", "audit_content"].iter().zip(&mut sizes) {
+        raw.query(&format!("OPTIMIZE TABLE {table} FINAL")).execute().await.unwrap();
+        let bytes: u64 = raw
+            .query(&format!(
+                "SELECT toUInt64(sum(bytes_on_disk)) FROM system.parts \
+                 WHERE active AND database = '{name}' AND table = '{table}'"
+            ))
+            .fetch_one()
+            .await
+            .unwrap();
+        *size = bytes / EVENTS;
+    }
+    sizes.into()
 }
 
 async fn truncate(raw: &Client) {
@@ -201,8 +222,7 @@ async fn insert(raw: &Client, segment: &Segment) {
     let mut content = raw.insert::<ContentRow<'_>>("audit_content").await.unwrap();
     for (sequence, hash, record) in segment.iter() {
         let columns = Columns::of(record.event_bytes()).unwrap();
-        for ((ordinal, (name, media_type)), body) in
-            (0..).zip(columns.parts()).zip(record.parts())
+        for ((ordinal, (name, media_type)), body) in (0..).zip(columns.parts()).zip(record.parts())
         {
             let PartBody::Clear { salt, bytes } = body else { panic!("all of it is clear") };
             let row = ContentRow {

@@ -158,11 +158,7 @@ impl ClickHouseConfig {
 
     /// Sets user and password.
     #[must_use]
-    pub fn with_user(
-        mut self,
-        user: impl Into<String>,
-        password: impl Into<SecretString>,
-    ) -> Self {
+    pub fn with_user(mut self, user: impl Into<String>, password: impl Into<SecretString>) -> Self {
         self.user = user.into();
         self.password = password.into();
         self

@@ -35,10 +35,7 @@ impl Fault {
 
     /// Whether the fault may lie in the rows: then others, sent without these, can succeed.
     pub(crate) fn may_be_of_the_rows(&self) -> bool {
-        matches!(
-            self.kind,
-            SinkErrorKind::Rejected | SinkErrorKind::Other | SinkErrorKind::Corrupt
-        )
+        matches!(self.kind, SinkErrorKind::Rejected | SinkErrorKind::Other | SinkErrorKind::Corrupt)
     }
 
     /// An exception of the server by its code, while doing something.
@@ -100,15 +97,17 @@ impl From<Fault> for SinkError {
 /// Kind, whether it is certain that nothing was written, and words.
 fn meaning(code: u32) -> (SinkErrorKind, bool, &'static str) {
     use SinkErrorKind::{
-        Corrupt, Exhausted, Misconfigured, Other, PermissionDenied, Rejected, Timeout, Unauthenticated,
-        Unavailable,
+        Corrupt, Exhausted, Misconfigured, Other, PermissionDenied, Rejected, Timeout,
+        Unauthenticated, Unavailable,
     };
     match code {
         192..=194 | 516 => (Unauthenticated, true, "wrong user or password"),
         195 => (PermissionDenied, true, "this address may not connect"),
         164 => (PermissionDenied, true, "the user may only read"),
         291 | 497 => (PermissionDenied, true, "a grant is missing: see the crate's PERMISSIONS"),
-        60 | 81 => (Misconfigured, true, "unknown table or database: run `ClickHouseStore::migrate`"),
+        60 | 81 => {
+            (Misconfigured, true, "unknown table or database: run `ClickHouseStore::migrate`")
+        }
         8 | 10 | 16 | 36 | 44 | 47 | 48 | 50 | 53 | 62 | 115 => {
             (Misconfigured, true, "the tables or the server are not what this release knows")
         }

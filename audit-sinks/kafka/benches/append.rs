@@ -37,7 +37,8 @@ struct Message {
 }
 
 fn main() {
-    let brokers = std::env::var("AUDIT_TEST_KAFKA").expect("run: servers/with kafka -- cargo bench");
+    let brokers =
+        std::env::var("AUDIT_TEST_KAFKA").expect("run: servers/with kafka -- cargo bench");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         for encoding in [Encoding::Json, Encoding::Protobuf] {
@@ -121,12 +122,16 @@ async fn directly(brokers: &str, batches: &[Vec<Message>]) -> f64 {
         let sent: Vec<_> = batch
             .iter()
             .map(|message| {
-                let headers = message.headers.iter().fold(
-                    OwnedHeaders::new_with_capacity(5),
-                    |headers, (key, value)| headers.insert(Header { key, value: Some(value) }),
-                );
-                let record =
-                    FutureRecord::to(&topic).key(&message.key).payload(&message.value).headers(headers);
+                let headers = message
+                    .headers
+                    .iter()
+                    .fold(OwnedHeaders::new_with_capacity(5), |headers, (key, value)| {
+                        headers.insert(Header { key, value: Some(value) })
+                    });
+                let record = FutureRecord::to(&topic)
+                    .key(&message.key)
+                    .payload(&message.value)
+                    .headers(headers);
                 producer.send_result(record).map_err(|(error, _)| error).unwrap()
             })
             .collect();

@@ -378,7 +378,10 @@ impl KafkaConfig {
             .set("linger.ms", self.linger_ms.min(self.message_timeout_ms / 2).to_string())
             .set("message.timeout.ms", self.message_timeout_ms.max(1).to_string())
             // A broker that does not answer must leave time for a second try.
-            .set("socket.timeout.ms", (self.message_timeout_ms / 2).clamp(1_000, 60_000).to_string())
+            .set(
+                "socket.timeout.ms",
+                (self.message_timeout_ms / 2).clamp(1_000, 60_000).to_string(),
+            )
             // How long a topic may be unknown before that is believed.
             .set(
                 "topic.metadata.propagation.max.ms",
@@ -558,7 +561,8 @@ mod tests {
 
     #[test]
     fn a_value_that_the_client_refuses_is_not_shown() {
-        let config = KafkaConfig::new("a:1").with_property("socket.timeout.ms.x", "secret".to_owned().into());
+        let config = KafkaConfig::new("a:1")
+            .with_property("socket.timeout.ms.x", "secret".to_owned().into());
         let made: Result<rdkafka::producer::BaseProducer, _> = config.producer().unwrap().create();
         let error = refused(&made.err().unwrap());
         assert!(error.to_string().contains("socket.timeout.ms.x"), "{error}");

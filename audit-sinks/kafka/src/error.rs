@@ -61,9 +61,7 @@ impl Meaning {
             Code::MessageTimedOut
             | Code::OperationTimedOut
             | Code::TimedOutQueue
-            | Code::RequestTimedOut => {
-                (Timeout, false, "not acknowledged in time")
-            }
+            | Code::RequestTimedOut => (Timeout, false, "not acknowledged in time"),
             Code::PurgeQueue | Code::BrokerDestroy => (Unavailable, true, "the sink was closed"),
             Code::PurgeInflight => (Unavailable, false, "the sink was closed"),
             Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
@@ -91,13 +89,17 @@ impl Meaning {
         Self { kind, definite, words }
     }
 
-    /// The fault while doing something. Where nothing but a person can help, it is still worth a
-    /// retry: a topic is created and a right is granted while the log goes on.
+    /// The fault while doing something.
     pub(crate) fn error(self, doing: impl std::fmt::Display, code: Option<Code>) -> SinkError {
         let code = code.map_or_else(String::new, |code| format!(" ({code})"));
         let error = SinkError::new(self.kind, format!("{doing}: {}{code}", self.words));
-        let error = error.with_retryable(!matches!(self.kind, SinkErrorKind::Rejected));
         if self.definite { error } else { error.with_maybe_applied() }
+    }
+
+    /// The fault of one chain's events. Where nothing but a person can help, it is still worth a
+    /// retry: a topic is created and a right is granted while the log goes on.
+    pub(crate) fn of_chain(self, doing: impl std::fmt::Display, code: Option<Code>) -> SinkError {
+        self.error(doing, code).with_retryable(self.kind != SinkErrorKind::Rejected)
     }
 }
 
@@ -129,7 +131,7 @@ mod tests {
             (Code::NotEnoughReplicas, SinkErrorKind::Unavailable, true, true),
             (Code::Fatal, SinkErrorKind::Unavailable, true, true),
         ] {
-            let error = Meaning::of(code).error("append", Some(code));
+            let error = Meaning::of(code).of_chain("append", Some(code));
             assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{code}");
             assert_eq!(error.maybe_applied(), applied, "{code}");
         }

@@ -176,10 +176,8 @@ impl KafkaSink {
                 return Some((index, error));
             };
             let slot = Box::new(Slot { reports: Arc::clone(reports), segment: at, index });
-            let mut message = BaseRecord::with_opaque_to(&topic, slot)
-                .key(&key)
-                .payload(&value)
-                .headers(headers);
+            let mut message =
+                BaseRecord::with_opaque_to(&topic, slot).key(&key).payload(&value).headers(headers);
             reports.one_more();
             while let Err((error, back)) = producer.send(message) {
                 message = back;
@@ -194,7 +192,7 @@ impl KafkaSink {
                     let mut meaning = Meaning::of(code);
                     // It was never handed over.
                     meaning.definite = true;
-                    return Some((index, meaning.error(doing(), Some(code))));
+                    return Some((index, meaning.of_chain(doing(), Some(code))));
                 }
             }
         }
@@ -264,7 +262,8 @@ impl Sink for KafkaSink {
             stops.push(stop);
         }
         reports.one_less();
-        let complete = timeout_at(Instant::now() + self.message_timeout + GRACE, reports.complete());
+        let complete =
+            timeout_at(Instant::now() + self.message_timeout + GRACE, reports.complete());
         // The client answers for every message within its timeout; if it does not, it is stuck.
         let stuck = complete.await.is_err();
         // A producer that met a fatal error gives back all it has and takes nothing more.
@@ -296,9 +295,9 @@ impl Sink for KafkaSink {
                         match trouble.filter(|_| meaning.kind == SinkErrorKind::Timeout) {
                             Some(why) => {
                                 let meaning = Meaning { definite: false, ..Meaning::of(why) };
-                                meaning.error(doing, Some(why))
+                                meaning.of_chain(doing, Some(why))
                             }
-                            None => meaning.error(doing, Some(code)),
+                            None => meaning.of_chain(doing, Some(code)),
                         }
                     })
                 }
@@ -309,6 +308,15 @@ impl Sink for KafkaSink {
                 broken.insert(chain);
             }
             outcomes.push(outcome);
+        }
+        // Who is not let in is not let in with any chain: that is a fault of the sink as a whole.
+        let shut_out = |outcome: &SegmentOutcome| {
+            matches!(outcome, SegmentOutcome::Failed { error }
+                if error.kind() == SinkErrorKind::Unauthenticated)
+        };
+        if !outcomes.is_empty() && outcomes.iter().all(shut_out) {
+            let code = Code::Authentication;
+            return Err(Meaning::of(code).error("append", Some(code)));
         }
         Ok(BatchAck::new(outcomes))
     }

@@ -164,7 +164,10 @@ impl TopicReader {
 }
 
 /// The chain and the record in a message.
-pub(crate) fn parse(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(ChainRef, Record), &'static str> {
+pub(crate) fn parse(
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+) -> Result<(ChainRef, Record), &'static str> {
     let record = decode(value.ok_or("it has no value")?).map_err(|error| error.reason())?;
     let view = record.view().map_err(|_| "its event is not canonical")?;
     if view.content().count() != record.parts().len() {

@@ -254,8 +254,7 @@ mod tests {
         agree("ClearBody", &clear.encode_to_vec());
         agree("SealedBody", &sealed.encode_to_vec());
         agree("AbsentBody", &absent.encode_to_vec());
-        let part =
-            WirePart { clear: Some(clear), sealed: Some(sealed), absent: Some(absent) };
+        let part = WirePart { clear: Some(clear), sealed: Some(sealed), absent: Some(absent) };
         agree("PartBody", &part.encode_to_vec());
         let record = WireRecord {
             event: vec![1],
@@ -315,7 +314,8 @@ mod tests {
     #[test]
     fn what_is_said_beside_the_event_must_agree_with_it() {
         let record = TestChain::new().extend(1).records()[0].clone();
-        let sound = WireRecord::decode(&encode(&record, &record.event_hash()).unwrap()[..]).unwrap();
+        let sound =
+            WireRecord::decode(&encode(&record, &record.event_hash()).unwrap()[..]).unwrap();
         let changes: [fn(&mut WireRecord); 6] = [
             |wire| wire.tenant_id.push('x'),
             |wire| wire.chain_id.push('x'),

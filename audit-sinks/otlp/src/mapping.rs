@@ -4,15 +4,16 @@ mod agents;
 mod attributes;
 mod body;
 mod content;
+mod envelope;
 mod ledger;
 pub(crate) mod names;
 mod reviews;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests;
 
 use agent_audit_core::{
-    event::{Event, InvalidEvent, Payload, Value as Field},
+    event::{Object, Value as Field},
     hash::Hash,
     id::TenantId,
     record::Record,
@@ -26,6 +27,9 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 
 use attributes::{Attributes, text};
+use content::Carries;
+use envelope::Envelope;
+pub(crate) use envelope::Unreadable;
 
 use crate::config::OtlpConfig;
 
@@ -45,6 +49,8 @@ struct Told {
     actor: Option<(String, &'static str)>,
     /// One line for an operator, without content.
     body: String,
+    /// What the content of the event is, by the conventions.
+    carries: Carries,
 }
 
 const SUCCESS: &str = "success";
@@ -54,7 +60,8 @@ const UNKNOWN: &str = "unknown";
 impl Told {
     /// Something went as it should.
     fn success(body: String) -> Self {
-        Self { severity: SeverityNumber::Info, outcome: SUCCESS, actor: None, body }
+        let (severity, carries) = (SeverityNumber::Info, Carries::Parts);
+        Self { severity, outcome: SUCCESS, actor: None, body, carries }
     }
 
     /// Something began, and how it ends is not known yet.
@@ -64,16 +71,21 @@ impl Told {
 
     /// Something went otherwise, or nobody knows how it went.
     fn warning(outcome: &'static str, body: String) -> Self {
-        Self { severity: SeverityNumber::Warn, outcome, actor: None, body }
+        Self { severity: SeverityNumber::Warn, outcome, ..Self::success(body) }
     }
 
     /// Something failed.
     fn failure(body: String) -> Self {
-        Self { severity: SeverityNumber::Error, outcome: FAILURE, actor: None, body }
+        Self { severity: SeverityNumber::Error, outcome: FAILURE, ..Self::success(body) }
     }
 
     fn by(mut self, id: impl Into<String>, kind: &'static str) -> Self {
         self.actor = Some((id.into(), kind));
+        self
+    }
+
+    fn carrying(mut self, carries: Carries) -> Self {
+        self.carries = carries;
         self
     }
 }
@@ -110,9 +122,10 @@ impl Mapping {
     /// The log record of an event, encoded.
     ///
     /// # Errors
-    /// [`InvalidEvent`] where the event cannot be read.
-    pub(crate) fn encode(&self, record: &Record, hash: &Hash) -> Result<Bytes, InvalidEvent> {
-        Ok(self.log_record(record, hash, self.content)?.encode_to_vec().into())
+    /// [`Unreadable`] where the event cannot be read.
+    pub(crate) fn encode(&self, record: &Record, hash: &Hash) -> Result<Bytes, Unreadable> {
+        let content = if self.content { Content::Whole } else { Content::Commitments };
+        self.log_record(record, hash, content)
     }
 
     /// The log record of an event whose content is left out because it is too large.
@@ -123,103 +136,115 @@ impl Mapping {
         &self,
         record: &Record,
         hash: &Hash,
-    ) -> Result<Bytes, InvalidEvent> {
-        let mut log_record = self.log_record(record, hash, false)?;
-        log_record
-            .attributes
-            .push(attributes::pair(names::CONTENT_LEFT_OUT, Value::BoolValue(true)));
-        Ok(log_record.encode_to_vec().into())
+    ) -> Result<Bytes, Unreadable> {
+        self.log_record(record, hash, Content::LeftOut)
     }
 
     fn log_record(
         &self,
         record: &Record,
         hash: &Hash,
-        with_content: bool,
-    ) -> Result<LogRecord, InvalidEvent> {
-        let event = record.event()?;
-        let mut out = Attributes::with_capacity(48);
-        let told = payload(&event, &mut out);
+        content: Content,
+    ) -> Result<Bytes, Unreadable> {
+        let bytes = envelope::current(record.event_bytes())?;
+        let event = Envelope::read(&bytes)?;
+        let mut out = Attributes::with_capacity(2 * bytes.len() + 2048);
+        let told = payload(&event, &mut out)?;
         envelope(&event, hash, &told, &mut out);
-        let bodies = if with_content { record.parts() } else { &[] };
-        content::attributes(&event, bodies, &mut out);
+        let bodies = if content == Content::Whole { record.parts() } else { &[] };
+        content::attributes(&event, told.carries, bodies, &mut out);
+        if content == Content::LeftOut {
+            out.flag(names::CONTENT_LEFT_OUT, Some(true));
+        }
         if self.event {
             out.text(names::EVENT, String::from_utf8_lossy(record.event_bytes()));
         }
-        let hex = |id: Option<&str>| id.map(hex_bytes).unwrap_or_default();
-        Ok(LogRecord {
+        let hex = |id: Option<&envelope::Text<'_>>| id.map(hex_bytes).unwrap_or_default();
+        let log_record = LogRecord {
             time_unix_nano: event.occurred_at.unwrap_or(event.timestamp_utc).as_nanos(),
             observed_time_unix_nano: event.timestamp_utc.as_nanos(),
             severity_number: told.severity.into(),
             severity_text: severity_text(told.severity).to_owned(),
             body: Some(AnyValue { value: Some(text(told.body)) }),
-            attributes: out.into_vec(),
-            trace_id: hex(event.trace_id.as_ref().map(|id| id.as_str())),
-            span_id: hex(event.span_id.as_ref().map(|id| id.as_str())),
-            event_name: format!("{}{}", names::EVENT_NAME_PREFIX, event.event_type()),
+            trace_id: hex(event.trace_id.as_ref()),
+            span_id: hex(event.span_id.as_ref()),
+            event_name: format!("{}{}", names::EVENT_NAME_PREFIX, event.event_type),
             ..LogRecord::default()
-        })
+        };
+        // Fields may come in any order, and the attributes are encoded already.
+        let mut encoded = Vec::with_capacity(log_record.encoded_len() + out.encoded().len());
+        log_record.encode_raw(&mut encoded);
+        encoded.extend_from_slice(out.encoded());
+        Ok(encoded.into())
     }
 }
 
+/// How much of the content goes with a record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Commitments,
+    Whole,
+    LeftOut,
+}
+
 /// The attributes that every record has.
-fn envelope(event: &Event, hash: &Hash, told: &Told, out: &mut Attributes) {
-    out.text(names::RECORD_ID, event.event_id.to_string());
+fn envelope(event: &Envelope<'_>, hash: &Hash, told: &Told, out: &mut Attributes) {
+    out.text(names::RECORD_ID, &event.event_id);
     let (actor, kind) = match &told.actor {
         Some((id, kind)) => (id.as_str(), *kind),
-        None => (event.agent_id.as_str(), names::ACTOR_SERVICE),
+        None => (event.agent_id.as_ref(), names::ACTOR_SERVICE),
     };
     out.text(names::ACTOR_ID, actor);
     out.text(names::ACTOR_TYPE, kind);
-    out.text(names::ACTION, event.event_type().as_str());
+    out.text(names::ACTION, &event.event_type);
     out.text(names::OUTCOME, told.outcome);
-    out.text(names::INTEGRITY_VALUE, hash.to_string());
+    out.display(names::INTEGRITY_VALUE, hash);
     out.text(names::INTEGRITY_CANONICALIZATION, "jcs");
     out.integer(names::SEQUENCE_NUMBER, event.sequence);
-    out.text(names::PREVIOUS_HASH, event.previous_event_hash.to_string());
-    out.text(names::STREAM_ID, format!("{}/{}", event.tenant_id, event.chain_id));
-    out.text(names::CONVERSATION_ID, event.session_id.as_str());
-    out.text(names::AGENT_ID, event.agent_id.as_str());
-    out.text(names::SCHEMA_VERSION, event.schema_version.as_str());
+    out.text(names::PREVIOUS_HASH, &event.previous_event_hash);
+    out.display(names::STREAM_ID, format_args!("{}/{}", event.tenant_id, event.chain_id));
+    out.text(names::CONVERSATION_ID, &event.session_id);
+    out.text(names::AGENT_ID, &event.agent_id);
+    out.text(names::SCHEMA_VERSION, &event.schema_version);
     out.optional(names::PARENT_EVENT_ID, event.parent_event_id.as_ref());
     out.optional(names::SUBJECT_ID, event.subject_id.as_ref());
     out.optional(names::WRITER_ID, event.writer_id.as_ref());
 }
 
 /// The attributes of a type, and what the event says.
-fn payload(event: &Event, out: &mut Attributes) -> Told {
-    match &event.payload {
-        Payload::SessionStarted(payload) => agents::session_started(event, payload, out),
-        Payload::SessionEnded(payload) => agents::session_ended(event, payload, out),
-        Payload::ModelRequested(payload) => agents::model_requested(payload, out),
-        Payload::ModelDecided(payload) => agents::model_decided(payload, out),
-        Payload::ToolAttempted(payload) => agents::tool_attempted(payload, out),
-        Payload::ToolCompleted(payload) => agents::tool_completed(payload, out),
-        Payload::ReviewProposed(payload) => reviews::proposed(payload, out),
-        Payload::ReviewPresented(payload) => reviews::presented(payload, out),
-        Payload::ReviewDecided(payload) => reviews::decided(payload, out),
-        Payload::ReviewApplied(payload) => reviews::applied(payload, out),
-        Payload::AccessQueried(payload) => ledger::access_queried(payload, out),
-        Payload::AccessExported(payload) => ledger::access_exported(payload, out),
-        Payload::IntegrityVerified(payload) => ledger::integrity_verified(payload, out),
-        Payload::IntegrityFailed(payload) => ledger::integrity_failed(payload, out),
-        Payload::ChainOpened(payload) => ledger::chain_opened(event, payload, out),
-        Payload::ChainResumed(payload) => ledger::chain_resumed(event, payload, out),
-        Payload::ChainClosed(payload) => ledger::chain_closed(event, payload, out),
-        Payload::ChainGap(payload) => ledger::chain_gap(event, payload, out),
-        Payload::KeyCreated(payload) => ledger::key_created(event, payload, out),
-        Payload::KeyRotated(payload) => ledger::key_rotated(event, payload, out),
-        Payload::KeyDestroyed(payload) => ledger::key_destroyed(payload, out),
-        Payload::ContentPurged(payload) => ledger::content_purged(payload, out),
-        Payload::Other(payload) => {
-            for (name, field) in &payload.fields {
-                out.value(format!("{}{name}", names::CUSTOM_PREFIX), Some(any(field)));
+fn payload(event: &Envelope<'_>, out: &mut Attributes) -> Result<Told, Unreadable> {
+    Ok(match event.event_type.as_ref() {
+        "session.started" => agents::session_started(event, &event.payload()?, out),
+        "session.ended" => agents::session_ended(event, &event.payload()?, out),
+        "model.requested" => agents::model_requested(event.payload()?, out),
+        "model.decided" => agents::model_decided(event.payload()?, out),
+        "tool.attempted" => agents::tool_attempted(&event.payload()?, out),
+        "tool.completed" => agents::tool_completed(&event.payload()?, out),
+        "review.proposed" => reviews::proposed(&event.payload()?, out),
+        "review.presented" => reviews::presented(&event.payload()?, out),
+        "review.decided" => reviews::decided(&event.payload()?, out),
+        "review.applied" => reviews::applied(&event.payload()?, out),
+        "access.queried" => ledger::access_queried(&event.payload()?, out),
+        "access.exported" => ledger::access_exported(&event.payload()?, out),
+        "integrity.verified" => ledger::integrity_verified(&event.payload()?, out),
+        "integrity.failed" => ledger::integrity_failed(&event.payload()?, out),
+        "chain.opened" => ledger::chain_opened(event, &event.payload()?, out),
+        "chain.resumed" => ledger::chain_resumed(event, &event.payload()?, out),
+        "chain.closed" => ledger::chain_closed(event, &event.payload()?, out),
+        "chain.gap" => ledger::chain_gap(event, &event.payload()?, out),
+        "key.created" => ledger::key_created(event, &event.payload()?, out),
+        "key.rotated" => ledger::key_rotated(event, &event.payload()?, out),
+        "key.destroyed" => ledger::key_destroyed(&event.payload()?, out),
+        "content.purged" => ledger::content_purged(&event.payload()?, out),
+        // A user's own type, or one of a later schema.
+        other => {
+            let fields: Object = event.payload()?;
+            for (name, field) in &fields {
+                out.value(&format!("{}{name}", names::CUSTOM_PREFIX), Some(any(field)));
             }
-            Told::success(body::line(format_args!("{}", payload.event_type())))
+            Told::success(body::line(format_args!("{other}")))
         }
-        // A type that this version of the crate does not know yet.
-        _ => Told::success(body::line(format_args!("{}", event.event_type()))),
-    }
+    })
 }
 
 fn any(field: &Field) -> Value {
@@ -251,8 +276,8 @@ fn severity_text(severity: SeverityNumber) -> &'static str {
 }
 
 /// The bytes of hexadecimal digits; ids have been checked to be some.
-fn hex_bytes(digits: &str) -> Vec<u8> {
-    let pairs = digits.as_bytes().chunks_exact(2);
+fn hex_bytes(digits: &envelope::Text<'_>) -> Vec<u8> {
+    let pairs = digits.as_ref().as_bytes().chunks_exact(2);
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     pairs.filter_map(byte).collect()
 }

@@ -5,7 +5,7 @@ REVOKE ALL ON ALL TABLES IN SCHEMA agent_audit
     FROM PUBLIC, audit_gate, audit_writer, audit_reader, audit_eraser;
 REVOKE ALL ON FUNCTION agent_audit.refuse, agent_audit.content_only_becomes_absent,
     agent_audit.head_only_goes_forward, agent_audit.month_floor, agent_audit.create_partition,
-    agent_audit.ensure_partitions, agent_audit.detach_month
+    agent_audit.attach_partition, agent_audit.ensure_partitions, agent_audit.detach_month
     FROM PUBLIC, audit_gate, audit_writer, audit_reader, audit_eraser;
 
 -- Everybody may ask whether the tables are there.

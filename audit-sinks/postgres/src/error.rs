@@ -15,17 +15,20 @@ pub(crate) struct Fault {
     pub(crate) kind: SinkErrorKind,
     context: String,
     maybe_applied: bool,
+    about_data: bool,
 }
 
 impl Fault {
     pub(crate) fn new(kind: SinkErrorKind, context: impl Into<String>) -> Self {
-        Self { kind, context: context.into(), maybe_applied: false }
+        Self { kind, context: context.into(), maybe_applied: false, about_data: false }
     }
 
     /// A fault of a statement or a connection while doing something.
     pub(crate) fn postgres(error: &Error, doing: &str) -> Self {
         let (kind, reason) = reason(error);
-        Self::new(kind, format!("{doing}: {reason}"))
+        let mut fault = Self::new(kind, format!("{doing}: {reason}"));
+        fault.about_data = kind == SinkErrorKind::Rejected || is_position(error.as_db_error());
+        fault
     }
 
     /// A fault of a statement that stores something.
@@ -53,7 +56,7 @@ impl Fault {
 
     /// Whether the database refuses what it was given, and not the statement or the login.
     pub(crate) fn is_about_data(&self) -> bool {
-        self.kind == SinkErrorKind::Rejected
+        self.about_data
     }
 }
 
@@ -85,6 +88,16 @@ fn reason(error: &Error) -> (SinkErrorKind, String) {
             SinkErrorKind::Unauthenticated,
             "the server does not take the login: check user and password".to_owned(),
         ),
+        "invalid configuration" => match cause.map(ToString::to_string).as_deref() {
+            Some("password missing") => (
+                SinkErrorKind::Unauthenticated,
+                "the server asks for a password and none is set".to_owned(),
+            ),
+            _ => (
+                SinkErrorKind::Misconfigured,
+                "the url does not fit together: give a user, and as many ports as hosts".to_owned(),
+            ),
+        },
         "error performing TLS handshake" => reason_of_tls(cause),
         "connection closed" => {
             (SinkErrorKind::Unavailable, "the server closed the connection".to_owned())
@@ -129,6 +142,10 @@ fn reason_of_server(db: &DbError) -> (SinkErrorKind, String) {
     // These name roles, databases and tables, and never a value of a row.
     let said = |kind, text: &str| (kind, format!("{text} ({code}: {})", db.message()));
     match code {
+        "23505" if is_position(Some(db)) => (
+            Kind::Corrupt,
+            "an event is stored behind the head of its chain: verify the chain".to_owned(),
+        ),
         "25006" => said(Kind::Unavailable, "the server takes no writes, as a standby"),
         "28P01" | "28000" => said(
             Kind::Unauthenticated,
@@ -157,6 +174,15 @@ fn reason_of_server(db: &DbError) -> (SinkErrorKind, String) {
             _ => (Kind::Other, format!("the server reports SQLSTATE {code}")),
         },
     }
+}
+
+/// Whether a row is refused because its position is taken. Appends are put to the head of their chain,
+/// so that only happens where the head was set back.
+fn is_position(db: Option<&DbError>) -> bool {
+    db.is_some_and(|db| {
+        db.code().code() == "23505"
+            && db.constraint().is_some_and(|name| name.ends_with("_position"))
+    })
 }
 
 /// Why a row is refused: by names alone.

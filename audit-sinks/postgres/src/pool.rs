@@ -24,6 +24,8 @@ pub(crate) struct Pool {
     address: Address,
     tls: MakeRustlsConnect,
     config: PostgresConfig,
+    /// How many milliseconds a statement, and a lock, may take; 0 is no limit.
+    limits: (u64, u64),
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Session>>,
 }
@@ -43,7 +45,18 @@ pub(crate) struct Lease {
 }
 
 impl Pool {
-    pub(crate) fn new(config: &PostgresConfig) -> Result<Self, Fault> {
+    /// Connections of a writer, which must not wait long for a chain that is held.
+    pub(crate) fn for_writing(config: &PostgresConfig) -> Result<Self, Fault> {
+        Self::new(config, (config.statement_timeout_ms.max(1), config.lock_timeout_ms.max(1)))
+    }
+
+    /// Connections of a reader. The server sets no limit, because rows wait there until whoever reads
+    /// them asks for more; the client still gives up a server that does not answer.
+    pub(crate) fn for_reading(config: &PostgresConfig) -> Result<Self, Fault> {
+        Self::new(config, (0, 0))
+    }
+
+    fn new(config: &PostgresConfig, limits: (u64, u64)) -> Result<Self, Fault> {
         let address = Address::of(config)?;
         Ok(Self {
             tls: tls::connector(&address)?,
@@ -51,6 +64,7 @@ impl Pool {
             permits: Arc::new(Semaphore::new(config.connections.max(1))),
             idle: Mutex::default(),
             config: config.clone(),
+            limits,
         })
     }
 
@@ -100,9 +114,9 @@ impl Pool {
              SET lock_timeout = {};
              SELECT set_config('synchronous_commit', 'on', false)
              WHERE current_setting('synchronous_commit') = 'off';",
-            // The server counts in 31 bits, and 0 is no limit.
-            self.config.statement_timeout_ms.clamp(1, 2_147_483_647),
-            self.config.lock_timeout_ms.clamp(1, 2_147_483_647),
+            // The server counts in 31 bits.
+            self.limits.0.min(2_147_483_647),
+            self.limits.1.min(2_147_483_647),
         );
         client.batch_execute(&settings).await.map_err(|error| fault(&error))?;
         Ok(Session { client, prepared: Vec::new() })

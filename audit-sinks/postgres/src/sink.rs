@@ -59,7 +59,7 @@ impl PostgresSink {
     pub fn new(config: PostgresConfig) -> Result<Self, SinkError> {
         let info = SinkInfo::new(config.name.clone(), "postgres").with_readable_heads();
         let months = Months::new(config.partitions_ahead);
-        Ok(Self { info, pool: Arc::new(Pool::new(&config)?), months })
+        Ok(Self { info, pool: Arc::new(Pool::for_writing(&config)?), months })
     }
 }
 

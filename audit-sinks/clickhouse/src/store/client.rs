@@ -91,7 +91,9 @@ impl Client {
     /// What a SELECT finds, in the format `RowBinary`.
     pub(crate) async fn select(&self, query: &str, doing: &str) -> Result<Bytes, Fault> {
         let query = format!("{query}\nFORMAT RowBinary");
-        self.statement(query, In::Database, doing).await
+        let answer = self.statement(query, In::Database, doing).await;
+        // Whatever went wrong, a question changes nothing.
+        answer.map_err(|fault| fault.maybe_applied(false))
     }
 
     /// Carries out a statement that finds nothing.
@@ -219,8 +221,7 @@ fn tls(config: &ClickHouseConfig) -> Result<rustls::ClientConfig, SinkError> {
     let Some(file) = &config.certificate else {
         return Ok(builder.with_webpki_roots().with_no_client_auth());
     };
-    let refused =
-        |why: &str| misconfigured(format!("certificate file {}: {why}", file.display()));
+    let refused = |why: &str| misconfigured(format!("certificate file {}: {why}", file.display()));
     let mut roots = rustls::RootCertStore::empty();
     let certificates = CertificateDer::pem_file_iter(file)
         .map_err(|_| refused("it cannot be read"))?
@@ -288,7 +289,9 @@ mod tests {
 
     #[test]
     fn a_url_that_is_none_is_refused_and_not_shown() {
-        for url in ["host:8123", "ftp://s3cret@host", "http://", "http://s3cret@", "http://s3cret:x@h?a=1"] {
+        for url in
+            ["host:8123", "ftp://s3cret@host", "http://", "http://s3cret@", "http://s3cret:x@h?a=1"]
+        {
             let error = Address::parse(url).err().unwrap();
             assert_eq!(error.kind(), SinkErrorKind::Misconfigured, "{url}");
             assert!(!error.to_string().contains("s3cret"), "{error}");

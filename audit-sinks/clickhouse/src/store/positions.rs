@@ -10,8 +10,8 @@ use agent_audit_core::{
 use super::{client::Client, row_binary::Reader, schema::malformed, sql::literal};
 use crate::error::Fault;
 
-/// Rows at one position in the order in which they came: block numbers are given in the moment of
-/// the commit, under a lock, and are kept by merges.
+/// Rows at one position in the order in which they came: block numbers are given in the order of
+/// commits, and are kept by merges.
 pub(crate) const IN_ORDER: &str = "sequence, _block_number, _block_offset";
 
 /// How many ranges one query asks for.

@@ -246,11 +246,7 @@ struct Extent {
 
 /// The chunk that starts at a position or behind it: as many positions as fit in memory, and at
 /// least one. Nothing where no row is left.
-async fn next_chunk(
-    client: &Client,
-    chain: &ChainRef,
-    from: i64,
-) -> Result<Option<Extent>, Fault> {
+async fn next_chunk(client: &Client, chain: &ChainRef, from: i64) -> Result<Option<Extent>, Fault> {
     let doing = "read the sizes of records";
     let query = format!(
         "SELECT sequence, length(event) FROM audit_events WHERE {} AND sequence >= {from} \

@@ -25,10 +25,35 @@ enum Kind {
 const KINDS: [Kind; COLUMNS.len()] = {
     use Kind::{Hash, Integer, MaybeInteger, MaybeText, Text};
     [
-        Text, Integer, Hash, Text, Text, Text, Text, Integer, MaybeInteger, MaybeText, MaybeText,
-        MaybeText, MaybeText, MaybeText, MaybeText, MaybeText, MaybeText, MaybeText, MaybeText,
-        MaybeText, MaybeText, MaybeText, MaybeText, MaybeText, MaybeText, MaybeText, MaybeInteger,
-        MaybeText, MaybeText,
+        Text,
+        Integer,
+        Hash,
+        Text,
+        Text,
+        Text,
+        Text,
+        Integer,
+        MaybeInteger,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeText,
+        MaybeInteger,
+        MaybeText,
+        MaybeText,
     ]
 };
 
@@ -190,9 +215,10 @@ impl EventRow {
             });
         }
         let (sequence, event_hash) = match &values[1..3] {
-            [Stored::Integer(sequence), Stored::Bytes(hash)] => {
-                (*sequence, hash.as_slice().try_into().map(Hash::from_bytes).map_err(|_| Malformed)?)
-            }
+            [Stored::Integer(sequence), Stored::Bytes(hash)] => (
+                *sequence,
+                hash.as_slice().try_into().map(Hash::from_bytes).map_err(|_| Malformed)?,
+            ),
             _ => return Err(Malformed),
         };
         let list = |rows: &mut Reader<'_>| -> Result<Vec<Stored>, Malformed> {

@@ -34,10 +34,7 @@ pub(crate) async fn append(
     match try_append(client, config, segments).await {
         Ok(outcomes) => outcomes,
         // Nothing was written yet.
-        Err(fault) => {
-            let fault = fault.maybe_applied(false);
-            segments.iter().map(|_| failed(fault.clone())).collect()
-        }
+        Err(fault) => segments.iter().map(|_| failed(fault.clone())).collect(),
     }
 }
 
@@ -212,7 +209,8 @@ async fn insert_group(
         let settings = settings(config, deduplicate.then_some(token.as_str()));
         if !content.is_empty() && !group.content_is_there {
             let rows = content.into_bytes().into();
-            let inserted = client.insert(&insert_content(), &settings, rows, "insert content").await;
+            let inserted =
+                client.insert(&insert_content(), &settings, rows, "insert content").await;
             // Without its event, content counts for nothing.
             inserted.map_err(|fault| fault.maybe_applied(false))?;
         }
@@ -258,18 +256,20 @@ async fn confirm(
     Ok(Some(outcomes))
 }
 
-fn encode(
-    config: &ClickHouseConfig,
-    segments: &[Fresh<'_>],
-) -> Result<(Writer, Writer), Fault> {
+fn encode(config: &ClickHouseConfig, segments: &[Fresh<'_>]) -> Result<(Writer, Writer), Fault> {
     let (mut events, mut content) = (Writer::default(), Writer::default());
     for fresh in segments {
         let chain = fresh.segment.chain();
         let days = config.retention_days(&chain.tenant_id);
         for (_, hash, record) in fresh.segment.iter().skip_while(|(at, ..)| *at < fresh.first) {
-            rows::write(&mut events, &mut content, chain, hash, record, days).map_err(|reason| {
-                Fault::new(SinkErrorKind::Rejected, format!("append to chain {chain}: {reason}"))
-            })?;
+            rows::write(&mut events, &mut content, chain, hash, record, days).map_err(
+                |reason| {
+                    Fault::new(
+                        SinkErrorKind::Rejected,
+                        format!("append to chain {chain}: {reason}"),
+                    )
+                },
+            )?;
         }
     }
     Ok((events, content))
@@ -288,10 +288,7 @@ fn token(segments: &[Fresh<'_>]) -> String {
     hash::leaf(&text).to_string()
 }
 
-fn settings<'a>(
-    config: &ClickHouseConfig,
-    token: Option<&'a str>,
-) -> Vec<(&'static str, &'a str)> {
+fn settings<'a>(config: &ClickHouseConfig, token: Option<&'a str>) -> Vec<(&'static str, &'a str)> {
     let mut settings = match config.async_insert {
         true => vec![("async_insert", "1"), ("wait_for_async_insert", "1")],
         false => vec![("async_insert", "0")],

@@ -7,59 +7,54 @@ use agent_audit_core::{
     id::TenantId,
     sink::{Sink, SinkErrorKind},
 };
+use agent_audit_test_support::servers::Instance;
 use clickhouse::{Client, Compression};
+use tokio::task::block_in_place;
 
 use super::{any_tenant, append, database::Database, store};
 
 const PASSWORD: &str = "p'a\\ss";
+/// The same in SQL.
+const QUOTED: &str = r"'p\'a\\ss'";
 
-/// The roles of [`PERMISSIONS`] under names of this database alone.
+/// The roles of [`PERMISSIONS`] at a server of this test alone: roles and policies are the server's.
 struct Access {
     database: Database,
+    /// Behind the database, which goes first.
+    _server: Instance,
 }
 
 impl Access {
     async fn new() -> Self {
-        let mut access = Self { database: Database::new().await };
+        let server = block_in_place(|| Instance::start("clickhouse"));
+        let database = Database::at(server.variable("AUDIT_TEST_CLICKHOUSE").to_owned());
+        database.store().migrate().await.unwrap();
+        let access = Self { database, _server: server };
         for statement in statements(&access.named(PERMISSIONS)) {
             access.database.execute(&statement).await;
         }
         for role in ["writer", "reader", "verifier", "eraser"] {
-            let (role, user) = (access.named(&format!("audit_{role}")), access.user(role));
             let create = format!(
-                "CREATE USER IF NOT EXISTS {user} IDENTIFIED WITH sha256_password \
-                 BY 'p\\'a\\\\ss' DEFAULT ROLE {role}"
+                "CREATE USER IF NOT EXISTS user_{role} IDENTIFIED WITH sha256_password \
+                 BY {QUOTED} DEFAULT ROLE audit_{role}"
             );
             access.database.execute(&create).await;
-            access.database.clean_up.push(format!("DROP USER IF EXISTS {user}"));
-            access.database.clean_up.push(format!("DROP ROLE IF EXISTS {role}"));
         }
         access
     }
 
-    /// SQL of the crate, for this database and roles of its own.
+    /// SQL of the crate, for this database.
     fn named(&self, sql: &str) -> String {
-        let name = self.database.name();
-        let own = sql.replace(" audit.", &format!(" {name}."));
-        ["writer", "reader", "verifier", "eraser"]
-            .iter()
-            .fold(own, |sql, role| sql.replace(&format!("audit_{role}"), &format!("{name}_{role}")))
-    }
-
-    fn user(&self, of: &str) -> String {
-        format!("user_{of}_{}", self.database.name())
+        sql.replace(" audit.", &format!(" {}.", self.database.name()))
     }
 
     /// A reader of one tenant, as the crate's SQL makes one.
-    async fn tenant_reader(&mut self, tenant: &TenantId) -> String {
-        let password = "p\\'a\\\\ss";
+    async fn tenant_reader(&self, tenant: &TenantId) -> String {
         let sql = self.named(TENANT_READER).replace("TENANT", tenant.as_str());
-        for statement in statements(&sql.replace("PASSWORD", password)) {
+        for statement in statements(&sql.replace("'PASSWORD'", QUOTED)) {
             self.database.execute(&statement).await;
         }
-        let user = format!("{}_reader_{tenant}", self.database.name());
-        self.database.clean_up.push(format!("DROP USER IF EXISTS `{user}`"));
-        user
+        format!("audit_reader_{tenant}")
     }
 
     fn sink(&self, user: &str) -> ClickHouseSink {
@@ -123,12 +118,12 @@ const INSERTING: &[&str] = &[
     "INSERT INTO audit_content (tenant_id) VALUES ('x')",
 ];
 
-#[tokio::test]
-#[ignore = "needs AUDIT_TEST_CLICKHOUSE: servers/with clickhouse -- cargo test -- --include-ignored"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a ClickHouse of its own: servers/clickhouse install, cargo test -- --include-ignored"]
 async fn the_writer_appends_and_reads_neither_events_nor_content() {
     let access = Access::new().await;
-    let user = access.user("writer");
-    let sink = access.sink(&user);
+    let user = "user_writer";
+    let sink = access.sink(user);
     sink.check().await.unwrap();
     let mut chains = [TestChain::new(), TestChain::new()];
     for chain in &mut chains {
@@ -137,7 +132,10 @@ async fn the_writer_appends_and_reads_neither_events_nor_content() {
         let fork = chain.fork(5).extend(1);
         let outcomes = append(&sink, &[&fork]).await;
         assert!(
-            matches!(outcomes[..], [agent_audit_core::sink::SegmentOutcome::Conflict { sequence: 5 }]),
+            matches!(
+                outcomes[..],
+                [agent_audit_core::sink::SegmentOutcome::Conflict { sequence: 5 }]
+            ),
             "{outcomes:?}"
         );
         assert_eq!(sink.head(chain.chain()).await.unwrap().unwrap().sequence, 9);
@@ -145,16 +143,16 @@ async fn the_writer_appends_and_reads_neither_events_nor_content() {
     for chain in &chains {
         assert_eq!(access.database.records(chain.chain()).await, chain.records());
     }
-    access.refused(&user, DESTRUCTIVE).await;
-    access.refused(&user, READING).await;
-    let reading = access.store(&user).records(chains[0].chain(), 0).await.unwrap().next().await;
+    access.refused(user, DESTRUCTIVE).await;
+    access.refused(user, READING).await;
+    let reading = access.store(user).records(chains[0].chain(), 0).await.unwrap().next().await;
     assert_eq!(reading.unwrap().unwrap_err().kind(), SinkErrorKind::PermissionDenied);
 }
 
-#[tokio::test]
-#[ignore = "needs AUDIT_TEST_CLICKHOUSE: servers/with clickhouse -- cargo test -- --include-ignored"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a ClickHouse of its own: servers/clickhouse install, cargo test -- --include-ignored"]
 async fn a_reader_reads_its_own_tenant_and_no_other() {
-    let mut access = Access::new().await;
+    let access = Access::new().await;
     let (acme, globex) = (any_tenant(), any_tenant());
     let mut chains = [TestChain::of(acme.clone()), TestChain::of(globex.clone())];
     for chain in &mut chains {
@@ -162,8 +160,9 @@ async fn a_reader_reads_its_own_tenant_and_no_other() {
     }
     for (tenant, own, other) in [(&acme, 0, 1), (&globex, 1, 0)] {
         let user = access.tenant_reader(tenant).await;
-        let reader = access.store(&user);
-        assert_eq!(reader.tenants().await.unwrap(), [tenant.clone()]);
+        let user = user.as_str();
+        let reader = access.store(user);
+        assert_eq!(reader.tenants().await.unwrap(), std::slice::from_ref(tenant));
         let mut records = reader.records(chains[own].chain(), 0).await.unwrap();
         for written in chains[own].records() {
             assert!(records.next().await.unwrap().unwrap().1 == *written);
@@ -178,42 +177,42 @@ async fn a_reader_reads_its_own_tenant_and_no_other() {
                 "SELECT toUInt64(count()) FROM {table} WHERE tenant_id = '{}'",
                 foreign.tenant_id
             );
-            let found: u64 = access.raw(&user).query_raw(&count).fetch_one().await.unwrap();
+            let found: u64 = access.raw(user).query_raw(&count).fetch_one().await.unwrap();
             assert_eq!(found, 0, "{table}");
         }
-        access.refused(&user, DESTRUCTIVE).await;
-        access.refused(&user, INSERTING).await;
-        let error = access.sink(&user).check().await.unwrap_err();
+        access.refused(user, DESTRUCTIVE).await;
+        access.refused(user, INSERTING).await;
+        let error = access.sink(user).check().await.unwrap_err();
         assert_eq!(error.kind(), SinkErrorKind::PermissionDenied);
     }
     // A reader whom nobody has given a tenant reads nothing.
-    let reader = access.store(&access.user("reader"));
+    let reader = access.store("user_reader");
     assert!(reader.tenants().await.unwrap().is_empty());
     assert!(reader.records(chains[0].chain(), 0).await.unwrap().next().await.is_none());
 }
 
-#[tokio::test]
-#[ignore = "needs AUDIT_TEST_CLICKHOUSE: servers/with clickhouse -- cargo test -- --include-ignored"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a ClickHouse of its own: servers/clickhouse install, cargo test -- --include-ignored"]
 async fn the_verifier_reads_everything_and_changes_nothing() {
     let access = Access::new().await;
     let mut chains = [TestChain::new(), TestChain::new()];
     for chain in &mut chains {
         store(&access.database.sink(), &chain.extend(12)).await;
     }
-    let user = access.user("verifier");
-    assert_eq!(access.store(&user).record_stores().await.unwrap().len(), 2);
+    let user = "user_verifier";
+    assert_eq!(access.store(user).record_stores().await.unwrap().len(), 2);
     for chain in &chains {
-        let mut records = access.store(&user).records(chain.chain(), 0).await.unwrap();
+        let mut records = access.store(user).records(chain.chain(), 0).await.unwrap();
         for written in chain.records() {
             assert!(records.next().await.unwrap().unwrap().1 == *written);
         }
     }
-    access.refused(&user, DESTRUCTIVE).await;
-    access.refused(&user, INSERTING).await;
+    access.refused(user, DESTRUCTIVE).await;
+    access.refused(user, INSERTING).await;
 }
 
-#[tokio::test]
-#[ignore = "needs AUDIT_TEST_CLICKHOUSE: servers/with clickhouse -- cargo test -- --include-ignored"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a ClickHouse of its own: servers/clickhouse install, cargo test -- --include-ignored"]
 async fn the_eraser_makes_content_absent_and_never_sees_it() {
     let access = Access::new().await;
     let (acme, globex) = (any_tenant(), any_tenant());
@@ -221,14 +220,14 @@ async fn the_eraser_makes_content_absent_and_never_sees_it() {
     for chain in &mut chains {
         store(&access.database.sink(), &chain.extend(12)).await;
     }
-    let user = access.user("eraser");
+    let user = "user_eraser";
     let erase = format!(
         "ALTER TABLE audit_content UPDATE state = 'absent', kept = 1, salt = '', bytes = '', \
          key_id = '', nonce = '', absent_reason = 'erased', \
          absent_at = toUInt64(1700000000000000000), absent_evidence = NULL \
          WHERE tenant_id = '{acme}' AND state != 'absent' SETTINGS mutations_sync = 2"
     );
-    access.raw(&user).query_raw(&erase).execute().await.unwrap();
+    access.raw(user).query_raw(&erase).execute().await.unwrap();
     let records = access.database.records(chains[0].chain()).await;
     let mut erased = 0;
     for (record, written) in records.iter().zip(chains[0].records()) {
@@ -244,13 +243,13 @@ async fn the_eraser_makes_content_absent_and_never_sees_it() {
     }
     assert!(erased > 0);
     assert_eq!(access.database.records(chains[1].chain()).await, chains[1].records());
-    access.refused(&user, DESTRUCTIVE).await;
-    access.refused(&user, INSERTING).await;
-    access.refused(&user, READING).await;
+    access.refused(user, DESTRUCTIVE).await;
+    access.refused(user, INSERTING).await;
+    access.refused(user, READING).await;
     let touching = [
         "ALTER TABLE audit_content UPDATE tenant_id = 'x' WHERE 1",
         "ALTER TABLE audit_content UPDATE name = 'x' WHERE 1",
         "ALTER TABLE audit_content UPDATE purge_after = now() WHERE 1",
     ];
-    access.refused(&user, &touching).await;
+    access.refused(user, &touching).await;
 }

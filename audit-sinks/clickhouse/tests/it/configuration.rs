@@ -60,10 +60,9 @@ async fn migrating_again_or_side_by_side_changes_nothing() {
 async fn tables_of_a_later_release_are_left_alone() {
     let database = Database::new().await;
     database.execute("INSERT INTO audit_schema (version) VALUES (77)").await;
-    for error in [
-        database.store().migrate().await.unwrap_err(),
-        database.sink().check().await.unwrap_err(),
-    ] {
+    for error in
+        [database.store().migrate().await.unwrap_err(), database.sink().check().await.unwrap_err()]
+    {
         assert_eq!(error.kind(), SinkErrorKind::Misconfigured);
         assert!(error.to_string().contains("schema version 77"), "{error}");
     }
@@ -111,9 +110,11 @@ async fn the_tables_make_every_part_durable_before_it_counts() {
     for table in ["audit_events", "audit_content", "audit_schema"] {
         let query = format!("SHOW CREATE TABLE {table}");
         let created: String = database.raw().query_raw(&query).fetch_one().await.unwrap();
-        for setting in
-            ["fsync_after_insert = 1", "fsync_part_directory = 1", "min_rows_to_fsync_after_merge = 1"]
-        {
+        for setting in [
+            "fsync_after_insert = 1",
+            "fsync_part_directory = 1",
+            "min_rows_to_fsync_after_merge = 1",
+        ] {
             assert!(created.contains(setting), "{table} has no {setting}: {created}");
         }
     }
@@ -131,8 +132,7 @@ async fn over_tls_the_server_must_be_trusted() {
     trusting.check().await.unwrap();
     let mut chain = TestChain::new();
     store(&trusting, &chain.extend(30)).await;
-    let reader =
-        ClickHouseStore::new(config.clone().with_certificate(&authority)).unwrap();
+    let reader = ClickHouseStore::new(config.clone().with_certificate(&authority)).unwrap();
     assert_eq!(reader.chains(&chain.chain().tenant_id).await.unwrap(), [chain.chain().clone()]);
     assert_eq!(plain.records(chain.chain()).await, chain.records());
 

@@ -1,6 +1,9 @@
 //! The contract of sinks, against a real server.
 
-use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use agent_audit_core::{
     conformance::{Fault, Harness, lose_answers},
@@ -66,7 +69,11 @@ mod gathered {
     use std::sync::Arc;
 
     use agent_audit_clickhouse::ClickHouseSink;
-    use agent_audit_core::{conformance::Harness, record::Record, sink::{ChainRef, Sink}};
+    use agent_audit_core::{
+        conformance::Harness,
+        record::Record,
+        sink::{ChainRef, Sink},
+    };
 
     use super::super::database::Database;
 

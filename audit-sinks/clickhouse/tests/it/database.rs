@@ -5,12 +5,10 @@ use agent_audit_core::{columns::StoredRow, id::ChainId, record::Record, sink::Ch
 use agent_audit_test_support::servers::required;
 use clickhouse::{Client, Compression};
 
-/// Goes when it is dropped, with what belongs to it.
+/// Goes when it is dropped.
 pub(crate) struct Database {
     url: String,
     name: String,
-    /// Statements that end what the test made beside the database.
-    pub(crate) clean_up: Vec<String>,
 }
 
 impl Database {
@@ -22,7 +20,7 @@ impl Database {
     /// A database without tables, at a server by its URL with user and password.
     pub(crate) fn at(url: String) -> Self {
         let name = format!("test_{}", ChainId::random().to_string().replace('-', ""));
-        Self { url, name, clean_up: Vec::new() }
+        Self { url, name }
     }
 
     /// A database with the tables.
@@ -49,7 +47,7 @@ impl Database {
             .with_user(user, password)
     }
 
-    /// Scheme, credentials and host of the server, and those of another address that leads to it.
+    /// The configuration for another address that leads to the server.
     pub(crate) fn config_through(&self, address: std::net::SocketAddr) -> ClickHouseConfig {
         let (credentials, _) = self.url.rsplit_once('@').unwrap();
         ClickHouseConfig::new(format!("{credentials}@{address}")).with_database(&self.name)
@@ -62,8 +60,7 @@ impl Database {
 
     /// User and password of the administrator.
     pub(crate) fn credentials(&self) -> (String, String) {
-        let (credentials, _) =
-            self.url.split_once("://").unwrap().1.rsplit_once('@').unwrap();
+        let (credentials, _) = self.url.split_once("://").unwrap().1.rsplit_once('@').unwrap();
         let (user, password) = credentials.split_once(':').unwrap();
         (user.to_owned(), password.to_owned())
     }
@@ -113,17 +110,14 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let (raw, name) = (self.raw().with_database("default"), self.name.clone());
-        let mut statements = std::mem::take(&mut self.clean_up);
-        statements.push(format!("DROP DATABASE IF EXISTS {name}"));
+        let raw = self.raw().with_database("default");
+        let statement = format!("DROP DATABASE IF EXISTS {}", self.name);
         // A runtime cannot be waited for within another.
         let work = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
-                for statement in statements {
-                    // The server may be gone already.
-                    let _ = raw.query_raw(&statement).execute().await;
-                }
+                // The server may be gone already.
+                let _ = raw.query_raw(&statement).execute().await;
             });
         });
         let _ = work.join();

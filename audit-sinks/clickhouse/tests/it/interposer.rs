@@ -42,8 +42,7 @@ impl Interposer {
     pub(crate) async fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared =
-            Arc::new(Shared { upstream, seen: Mutex::default(), hook: Mutex::default() });
+        let shared = Arc::new(Shared { upstream, seen: Mutex::default(), hook: Mutex::default() });
         let task = tokio::spawn({
             let shared = Arc::clone(&shared);
             async move {

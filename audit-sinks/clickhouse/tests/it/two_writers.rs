@@ -18,11 +18,7 @@ use super::{
 };
 
 /// A sink that another one comes before, in the moment between its look and its insert.
-async fn overtaken(
-    database: &Database,
-    interposer: &Interposer,
-    other: Segment,
-) -> ClickHouseSink {
+async fn overtaken(database: &Database, interposer: &Interposer, other: Segment) -> ClickHouseSink {
     let first = Arc::new(database.sink());
     interposer.before("INSERT", move || async move {
         store(&*first, &other).await;

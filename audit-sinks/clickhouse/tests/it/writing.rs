@@ -154,10 +154,10 @@ async fn a_row_that_is_refused_stops_its_chain_alone_and_is_not_shown() {
     let poisoned = ChainRef::new(event.tenant_id.clone(), event.chain_id.clone());
     let record = Record::new(event.canonical_bytes().unwrap(), Vec::new());
     let poison = Segment::new(poisoned.clone(), vec![record]).unwrap();
-    let (mut sibling, mut stranger) =
-        (TestChain::of(event.tenant_id.clone()), TestChain::new());
+    let (mut sibling, mut stranger) = (TestChain::of(event.tenant_id.clone()), TestChain::new());
     let outcomes =
-        append(&sink, &[&sibling.extend(4), &poison, &stranger.extend(4), &sibling.extend(2)]).await;
+        append(&sink, &[&sibling.extend(4), &poison, &stranger.extend(4), &sibling.extend(2)])
+            .await;
     let [
         SegmentOutcome::Accepted,
         SegmentOutcome::Failed { error },

@@ -62,6 +62,8 @@ pub(super) struct Lane {
     /// It is being sent, or stands in line to be.
     pub(super) busy: bool,
     pub(super) failures: u32,
+    /// How many events it failed with: they come again together.
+    pub(super) again: Option<usize>,
     /// Why the sink gets no more of it.
     pub(super) halted: Option<String>,
 }
@@ -104,7 +106,9 @@ impl Chain {
 
     /// Nothing of it is held or on its way.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.queue.is_empty() && self.inbox.is_empty() && self.early.is_empty()
+        self.queue.is_empty()
+            && self.inbox.is_empty()
+            && self.early.is_empty()
             && !matches!(self.contact, Contact::Unknown)
     }
 
@@ -118,6 +122,7 @@ impl Chain {
         first: bool,
     ) -> Option<Result<(Load, usize), String>> {
         let ticket = self.lanes[sink].cursor;
+        let again = self.lanes[sink].again;
         let mut size = 0;
         let mut records = Vec::new();
         let mut old = false;
@@ -128,13 +133,21 @@ impl Chain {
                 item.sequence == sequence + 1 && item.previous == hash && *is_old == old
             });
             let fits = records.len() < events && size + item.bytes <= bytes;
-            if !linked || !(fits || first && records.is_empty()) {
+            let enough = match again {
+                // It fitted into a batch before.
+                Some(count) => records.len() == count,
+                None => !(fits || first && records.is_empty()),
+            };
+            if !linked || enough {
                 break;
             }
             old = *is_old;
             size += item.bytes;
             last = Some((item.sequence, item.hash));
             records.push(item.record.clone());
+        }
+        if !first && (records.len() > events || size > bytes) {
+            return None;
         }
         if records.is_empty() {
             return None;

@@ -162,7 +162,10 @@ impl RelayConfig {
             // Who keeps a partition goes on reading it while others change hands.
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", self.session_timeout_ms.to_string())
-            .set("heartbeat.interval.ms", (self.session_timeout_ms / 10).clamp(100, 3_000).to_string())
+            .set(
+                "heartbeat.interval.ms",
+                (self.session_timeout_ms / 10).clamp(100, 3_000).to_string(),
+            )
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.queue.backoff.ms", "100")
             .set("fetch.wait.max.ms", "100")

@@ -1,7 +1,10 @@
 //! The thread that reads the topics and commits offsets.
 
 use std::{
-    sync::{Arc, atomic::{AtomicBool, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,7 +22,7 @@ use super::{
     chain::Item,
     quarantine::Quarantine,
     state::{Refusal, Refused},
-    status::{Problem, ProblemKind},
+    status::{Problem, ProblemKind, RelayStatus},
 };
 use crate::{config::refused, error::fault, producer::log, store::parse, topic::TopicRouter};
 
@@ -86,7 +89,11 @@ impl ConsumerContext for Context {
             Rebalance::Assign(list) => {
                 let mut state = self.0.state();
                 for at in list.elements() {
-                    tracing::info!(topic = at.topic(), partition = at.partition(), "a partition is read here");
+                    tracing::info!(
+                        topic = at.topic(),
+                        partition = at.partition(),
+                        "a partition is read here"
+                    );
                     state.assign(at.topic(), at.partition());
                 }
             }
@@ -98,14 +105,17 @@ impl ConsumerContext for Context {
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         match result {
             Ok(()) => note_committed(&self.0, offsets),
-            Err(error) => tracing::debug!(%error, "offsets were not committed, and are again later"),
+            Err(error) => {
+                tracing::debug!(%error, "offsets were not committed, and are again later")
+            }
         }
     }
 }
 
 /// Reads until it is told to stop; then waits for the sinks, commits and leaves the group.
-pub(super) fn read(shared: &Arc<Shared>, mut reading: Reading) -> Result<(), SinkError> {
-    let consumer = BaseConsumer::from_config_and_context(&reading.client, Context(Arc::clone(shared)));
+pub(super) fn read(shared: &Arc<Shared>, mut reading: Reading) -> Result<RelayStatus, SinkError> {
+    let consumer =
+        BaseConsumer::from_config_and_context(&reading.client, Context(Arc::clone(shared)));
     let consumer = consumer.map_err(|error| refused(&error))?;
     let topics = reading.router.topics();
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -141,7 +151,8 @@ pub(super) fn read(shared: &Arc<Shared>, mut reading: Reading) -> Result<(), Sin
         if let Some(until) = stopping {
             if shared.state().is_idle() || ticked >= until {
                 commit(&consumer, shared, CommitMode::Sync, |_| true);
-                return Ok(());
+                // The partitions are gone when the group is left.
+                return Ok(shared.state().status());
             }
         } else {
             balance(shared, &consumer);
@@ -252,7 +263,9 @@ fn commit(
     match consumer.commit(&list, mode) {
         Ok(()) if matches!(mode, CommitMode::Sync) => note_committed(shared, &list),
         Ok(()) => {}
-        Err(error) => tracing::warn!(%error, "offsets were not committed; what was read is read again"),
+        Err(error) => {
+            tracing::warn!(%error, "offsets were not committed; what was read is read again")
+        }
     }
 }
 
@@ -260,7 +273,9 @@ fn note_committed(shared: &Shared, offsets: &TopicPartitionList) {
     let mut state = shared.state();
     for at in offsets.elements() {
         let place = (at.topic().to_owned(), at.partition());
-        if let (Some(partition), Offset::Offset(offset)) = (state.partitions.get_mut(&place), at.offset()) {
+        if let (Some(partition), Offset::Offset(offset)) =
+            (state.partitions.get_mut(&place), at.offset())
+        {
             partition.committed = partition.committed.max(Some(offset));
         }
     }

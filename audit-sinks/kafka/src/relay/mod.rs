@@ -29,9 +29,7 @@ use tokio::{
 };
 
 pub use config::RelayConfig;
-pub use status::{
-    Gap, PartitionStatus, Problem, ProblemKind, RelaySinkStatus, RelayStatus,
-};
+pub use status::{Gap, PartitionStatus, Problem, ProblemKind, RelaySinkStatus, RelayStatus};
 
 use crate::{config::invalid, topic::TopicRouter};
 use consumer::Reading;
@@ -241,9 +239,7 @@ impl Relay {
         }
         result.unwrap_or_else(|_| {
             Err(SinkError::new(SinkErrorKind::Other, "the thread that reads panicked"))
-        })?;
-        let status = shared.state().status();
-        Ok(status)
+        })
     }
 }
 

@@ -72,7 +72,12 @@ impl Partition {
     /// The offset to commit: every message before it is where it belongs.
     pub(super) fn committable(&self) -> Option<i64> {
         let open = self.open.keys().next().copied();
-        [open, self.stuck_at].into_iter().flatten().chain(self.position).min().filter(|_| self.position.is_some())
+        [open, self.stuck_at]
+            .into_iter()
+            .flatten()
+            .chain(self.position)
+            .min()
+            .filter(|_| self.position.is_some())
     }
 
     /// Whether there is something new to commit.

@@ -56,6 +56,8 @@ pub(super) struct State {
     pub(super) chains: HashMap<u64, Chain>,
     pub(super) sinks: Vec<SinkState>,
     next_id: u64,
+    /// With more chains than this some are forgotten.
+    forget_above: usize,
     /// Chains whose heads have to be asked for, and those that wait for a missing event.
     pub(super) unknown: VecDeque<u64>,
     gapped: BTreeSet<u64>,
@@ -114,6 +116,7 @@ impl State {
             chains: HashMap::new(),
             sinks,
             next_id: 0,
+            forget_above: limits.max_chains.max(1),
             unknown: VecDeque::new(),
             gapped: BTreeSet::new(),
             refusals: VecDeque::new(),
@@ -151,7 +154,13 @@ impl State {
     }
 
     /// Takes a message that is an event.
-    pub(super) fn event(&mut self, place: &(String, i32), offset: i64, chain: ChainRef, item: Item) {
+    pub(super) fn event(
+        &mut self,
+        place: &(String, i32),
+        offset: i64,
+        chain: ChainRef,
+        item: Item,
+    ) {
         let Some(partition) = self.partitions.get_mut(place) else { return };
         self.read += 1;
         partition.read(offset);
@@ -180,7 +189,7 @@ impl State {
         } else {
             self.take(id, item);
         }
-        if self.chains.len() > self.limits.max_chains.max(1) {
+        if self.chains.len() > self.forget_above {
             self.forget();
         }
     }
@@ -462,7 +471,11 @@ impl State {
     }
 
     /// What to send to a sink next; none where there is nothing, and then when to look again.
-    pub(super) fn next_loads(&mut self, sink: usize, now: Instant) -> Result<Vec<Load>, Option<Instant>> {
+    pub(super) fn next_loads(
+        &mut self,
+        sink: usize,
+        now: Instant,
+    ) -> Result<Vec<Load>, Option<Instant>> {
         let state = &mut self.sinks[sink];
         if let Some(until) = state.rests_until {
             if now < until {
@@ -482,6 +495,11 @@ impl State {
                 state.ready.pop_front();
                 continue;
             };
+            if chain.lanes[sink].cursor >= chain.end() {
+                chain.lanes[sink].busy = false;
+                state.ready.pop_front();
+                continue;
+            }
             let room = (state.max_events - events, state.max_bytes.saturating_sub(bytes));
             let Some(load) = chain.load(id, sink, room, loads.is_empty()) else { break };
             state.ready.pop_front();
@@ -510,6 +528,7 @@ impl State {
         let Some(chain) = self.chains.get_mut(&id) else { return };
         let lane = &mut chain.lanes[sink];
         lane.busy = false;
+        lane.again = None;
         match settled {
             Settled::Stored(events) => {
                 lane.failures = 0;
@@ -519,6 +538,7 @@ impl State {
             Settled::Again(due, error) => {
                 lane.failures = lane.failures.saturating_add(1);
                 lane.busy = true;
+                lane.again = Some(load.segment.len());
                 self.sinks[sink].last_error = Some(error);
                 self.sinks[sink].delayed.insert((due, id));
                 return;
@@ -600,6 +620,9 @@ impl State {
                 partition.chains.remove(&chain.chain);
             }
         }
+        // Where all are busy, looking again at each event would be the main work.
+        let soon = self.chains.len() + self.limits.max_chains / 8;
+        self.forget_above = self.limits.max_chains.max(soon).max(1);
     }
 
     /// Whether nothing is on its way to a sink or to the quarantine.

@@ -179,14 +179,21 @@ fn without_a_quarantine_offsets_stay_before_what_was_refused() {
 fn a_failure_comes_again_when_it_is_due() {
     let mut state = state(false, &[SinkInfo::new("a", "test")]);
     let mut chain = TestChain::new();
-    read(&mut state, 0, &chain.clone(), &chain.extend(1).records()[0]);
+    chain.extend(3);
+    for (offset, at) in [(0, 0), (1, 1)] {
+        read(&mut state, offset, &chain, &chain.records()[at]);
+    }
     let now = Instant::now();
     let load = one_load(&mut state, 0);
     let due = now + Duration::from_secs(60);
     state.settled(0, &load, Settled::Again(due, "later".to_owned()));
     assert_eq!(state.next_loads(0, now).unwrap_err(), Some(due));
+    // What came since does not make another segment of it.
+    read(&mut state, 2, &chain, &chain.records()[2]);
     let again = state.next_loads(0, due).unwrap();
     assert_eq!(again[0].segment, load.segment);
+    state.settled(0, &again[0], Settled::Stored(2));
+    assert_eq!(deliver(&mut state, 0), [(2, 2)]);
 }
 
 #[test]

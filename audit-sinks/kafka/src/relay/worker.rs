@@ -5,9 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agent_audit_core::sink::{
-    Batch, Head, SegmentOutcome, Sink, SinkError, SinkErrorKind,
-};
+use agent_audit_core::sink::{Batch, Head, SegmentOutcome, Sink, SinkError, SinkErrorKind};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use super::{
@@ -120,7 +118,8 @@ fn settle(
     for (load, outcome) in loads.iter().zip(outcomes) {
         let failures = state.failures(at, load.chain);
         let (first, events) = (load.segment.first(), load.segment.len());
-        let stored = |through: u64| usize::try_from((through + 1).saturating_sub(first)).unwrap_or(events);
+        let stored =
+            |through: u64| usize::try_from((through + 1).saturating_sub(first)).unwrap_or(events);
         let settled = match outcome {
             SegmentOutcome::Accepted => Settled::Stored(events),
             SegmentOutcome::Prefix { through } if stored(through) > 0 => {
@@ -140,7 +139,8 @@ fn settle(
                 Settled::Again(due, error.to_string())
             }
             other => {
-                let error = SinkError::new(SinkErrorKind::Other, format!("an answer of no use: {other:?}"));
+                let error =
+                    SinkError::new(SinkErrorKind::Other, format!("an answer of no use: {other:?}"));
                 Settled::Again(now + calls.delay(failures + 1, &error), error.to_string())
             }
         };
@@ -157,7 +157,8 @@ fn settle(
 
 /// Whether the events themselves are refused. What a person can mend is waited for.
 fn is_final(error: &SinkError) -> bool {
-    !error.is_retryable() && matches!(error.kind(), SinkErrorKind::Rejected | SinkErrorKind::Corrupt)
+    !error.is_retryable()
+        && matches!(error.kind(), SinkErrorKind::Rejected | SinkErrorKind::Corrupt)
 }
 
 /// Asks the sinks about chains until it is told to stop.

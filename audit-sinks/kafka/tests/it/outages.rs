@@ -17,9 +17,8 @@ async fn a_broker_that_is_killed_and_comes_back_has_everything_that_was_acknowle
     let kafka = Instance::start("kafka");
     let brokers = kafka.variable("AUDIT_TEST_KAFKA").to_owned();
     let topic = cluster::topic(&brokers, 2, cluster::ROOM).await;
-    let config = KafkaConfig::new(&brokers)
-        .with_topic(&topic)
-        .with_message_timeout(Duration::from_secs(3));
+    let config =
+        KafkaConfig::new(&brokers).with_topic(&topic).with_message_timeout(Duration::from_secs(3));
     let sink = cluster::sink(config);
     let mut chain = TestChain::new();
     cluster::store(&*sink, &chain.extend(50)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use agent_audit_core::{
     conformance::TestChain,
     content::Part,
-    sink::{SegmentOutcome, Sink as _, SinkErrorKind},
+    sink::{Batch, SegmentOutcome, Sink as _, SinkErrorKind},
 };
 use agent_audit_kafka::KafkaConfig;
 use agent_audit_test_support::servers::required;
@@ -88,17 +88,22 @@ async fn a_wrong_password_is_an_error_of_check_and_append_that_does_not_show_it(
     let topic = cluster::topic(&cluster::brokers(), 1, cluster::ROOM).await;
     let mut config = cluster::config(&topic).with_message_timeout(Duration::from_secs(3));
     config.brokers = required("AUDIT_TEST_KAFKA_SASL");
-    let sink =
-        cluster::sink(config.clone().with_sasl("PLAIN", "writer", "wrong-secret".to_owned().into()));
+    let sink = cluster::sink(config.clone().with_sasl(
+        "PLAIN",
+        "writer",
+        "wrong-secret".to_owned().into(),
+    ));
     let check = sink.check().await.unwrap_err();
     assert_eq!(check.kind(), SinkErrorKind::Unauthenticated, "{check}");
-    let append = cluster::failure(&*sink, &TestChain::new().extend(2)).await;
+    let batch = Batch::new(vec![TestChain::new().extend(2), TestChain::new().extend(2)]);
+    let append = sink.append(&batch).await.unwrap_err();
     assert_eq!(append.kind(), SinkErrorKind::Unauthenticated, "{append}");
-    assert!(append.is_retryable(), "the password may be right again");
+    assert!(!append.is_retryable() && !check.is_retryable(), "a person has to mend that");
     let shown = format!("{check} {check:?} {append} {append:?} {sink:?}");
     assert!(!shown.contains("wrong-secret"), "{shown}");
     // The right one works.
-    let sink = cluster::sink(config.with_sasl("PLAIN", "writer", "writer-secret".to_owned().into()));
+    let sink =
+        cluster::sink(config.with_sasl("PLAIN", "writer", "writer-secret".to_owned().into()));
     sink.check().await.unwrap();
     cluster::store(&*sink, &TestChain::new().extend(2)).await;
 }

@@ -37,6 +37,16 @@ impl Positions {
 }
 
 /// A record of the stream.
+///
+/// ```
+/// use agent_audit_kinesis::KinesisRecord;
+/// /// What an operator is told.
+/// fn complaint(record: &KinesisRecord) -> Option<String> {
+///     let error = record.received.as_ref().err()?;
+///     Some(format!("{} of {}: {error}", record.position, record.shard))
+/// }
+/// # let _ = complaint;
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct KinesisRecord {

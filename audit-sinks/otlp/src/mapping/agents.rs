@@ -1,7 +1,6 @@
 //! What agents do: sessions, models and tools.
 
 use agent_audit_core::event::{
-    Event,
     model::{Decision, ModelDecided, ModelRequested, ModelStatus, Parameters},
     session::{SessionEnded, SessionOutcome, SessionStarted},
     tool::{ToolAttempted, ToolCompleted, ToolStatus},
@@ -12,11 +11,13 @@ use super::{
     FAILURE, Told, UNKNOWN,
     attributes::{Attributes, object, text},
     body::{Took, known, line},
+    content::Carries,
+    envelope::Envelope,
     names,
 };
 
 pub(super) fn session_started(
-    event: &Event,
+    event: &Envelope<'_>,
     payload: &SessionStarted,
     out: &mut Attributes,
 ) -> Told {
@@ -33,7 +34,11 @@ pub(super) fn session_started(
     )))
 }
 
-pub(super) fn session_ended(event: &Event, payload: &SessionEnded, out: &mut Attributes) -> Told {
+pub(super) fn session_ended(
+    event: &Envelope<'_>,
+    payload: &SessionEnded,
+    out: &mut Attributes,
+) -> Told {
     out.text(names::OPERATION, "invoke_agent");
     out.text("agent_audit.session.outcome", payload.outcome.as_str());
     out.optional("agent_audit.session.reason", payload.reason.as_ref());
@@ -55,7 +60,7 @@ pub(super) fn session_ended(event: &Event, payload: &SessionEnded, out: &mut Att
     }
 }
 
-pub(super) fn model_requested(payload: &ModelRequested, out: &mut Attributes) -> Told {
+pub(super) fn model_requested(payload: ModelRequested, out: &mut Attributes) -> Told {
     model(&payload.provider, &payload.requested_model, payload.parameters.as_ref(), out);
     out.optional("agent_audit.model.context_after", payload.context_after.as_ref());
     out.list(names::OMITTED_INPUTS, payload.omitted_inputs.iter().map(text));
@@ -64,9 +69,10 @@ pub(super) fn model_requested(payload: &ModelRequested, out: &mut Attributes) ->
         "model {} of {} asked",
         payload.requested_model, payload.provider
     )))
+    .carrying(Carries::Request { context: payload.context })
 }
 
-pub(super) fn model_decided(payload: &ModelDecided, out: &mut Attributes) -> Told {
+pub(super) fn model_decided(payload: ModelDecided, out: &mut Attributes) -> Told {
     model(&payload.provider, &payload.requested_model, payload.parameters.as_ref(), out);
     out.optional(names::RESPONSE_MODEL, payload.served_model.as_ref());
     out.optional(names::RESPONSE_ID, payload.response_id.as_ref());
@@ -119,11 +125,15 @@ pub(super) fn model_decided(payload: &ModelDecided, out: &mut Attributes) -> Tol
         known(": ", decision),
         known(": ", payload.error_code.as_ref().filter(|_| !payload.status.is_ok())),
     ));
-    match payload.status {
+    let told = match payload.status {
         ModelStatus::Ok => Told::success(body),
         ModelStatus::Error | ModelStatus::Panicked => Told::failure(body),
         _ => Told::warning(UNKNOWN, body),
-    }
+    };
+    told.carrying(Carries::Answer {
+        context: payload.context,
+        finish_reason: payload.finish_reason,
+    })
 }
 
 pub(super) fn tool_attempted(payload: &ToolAttempted, out: &mut Attributes) -> Told {
@@ -138,6 +148,7 @@ pub(super) fn tool_attempted(payload: &ToolAttempted, out: &mut Attributes) -> T
     out.optional(names::PROVENANCE, payload.provenance.as_ref());
     let effect = payload.effect.as_ref().map(|effect| format!("({effect})"));
     Told::pending(line(format_args!("tool {} attempted{}", payload.tool_name, known(" ", effect))))
+        .carrying(Carries::Arguments)
 }
 
 pub(super) fn tool_completed(payload: &ToolCompleted, out: &mut Attributes) -> Told {
@@ -145,7 +156,7 @@ pub(super) fn tool_completed(payload: &ToolCompleted, out: &mut Attributes) -> T
     out.text(names::TOOL_NAME, payload.tool_name.as_str());
     out.optional(names::TOOL_CALL_ID, payload.call_id.as_ref());
     out.text("agent_audit.tool.status", payload.status.as_str());
-    out.text("agent_audit.tool.attempt_event.id", payload.attempt_event_id.to_string());
+    out.display("agent_audit.tool.attempt_event.id", payload.attempt_event_id);
     out.optional_integer("agent_audit.tool.duration_us", payload.duration_us);
     let ids = payload
         .external_ids
@@ -161,13 +172,14 @@ pub(super) fn tool_completed(payload: &ToolCompleted, out: &mut Attributes) -> T
         known(" in ", payload.duration_us.map(Took)),
         known(": ", payload.error_code.as_ref().filter(|_| !payload.status.is_ok())),
     ));
-    match payload.status {
+    let told = match payload.status {
         ToolStatus::Ok => Told::success(body),
         ToolStatus::Error | ToolStatus::ToolError | ToolStatus::Panicked => Told::failure(body),
         // What a cancelled call had done by then stays done.
         ToolStatus::Cancelled | ToolStatus::Unknown => Told::warning(UNKNOWN, body),
         _ => Told::warning(FAILURE, body),
-    }
+    };
+    told.carrying(Carries::Result)
 }
 
 fn model(

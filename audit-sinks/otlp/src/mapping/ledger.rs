@@ -1,7 +1,6 @@
 //! What the log says of itself: access, integrity, chains, keys and content that went.
 
 use agent_audit_core::event::{
-    Event,
     access::{AccessExported, AccessQueried},
     chain::{ChainClosed, ChainGap, ChainOpened, ChainResumed},
     content::ContentPurged,
@@ -13,6 +12,7 @@ use super::{
     Told,
     attributes::{Attributes, int, object, text},
     body::{count, known, line},
+    envelope::Envelope,
     names,
 };
 
@@ -86,14 +86,22 @@ pub(super) fn integrity_failed(payload: &IntegrityFailed, out: &mut Attributes) 
     .by(payload.verifier.as_str(), names::ACTOR_SYSTEM)
 }
 
-pub(super) fn chain_opened(event: &Event, payload: &ChainOpened, out: &mut Attributes) -> Told {
+pub(super) fn chain_opened(
+    event: &Envelope<'_>,
+    payload: &ChainOpened,
+    out: &mut Attributes,
+) -> Told {
     out.text("agent_audit.chain.public_key", payload.public_key.as_str());
     out.text("agent_audit.chain.software", payload.software.as_str());
     Told::success(line(format_args!("chain {} opened by {}", event.chain_id, payload.software)))
         .by(payload.writer_id.as_str(), names::ACTOR_SYSTEM)
 }
 
-pub(super) fn chain_resumed(event: &Event, payload: &ChainResumed, out: &mut Attributes) -> Told {
+pub(super) fn chain_resumed(
+    event: &Envelope<'_>,
+    payload: &ChainResumed,
+    out: &mut Attributes,
+) -> Told {
     out.text("agent_audit.chain.public_key", payload.public_key.as_str());
     out.text("agent_audit.chain.software", payload.software.as_str());
     out.flag("agent_audit.chain.closed_before", payload.closed_before);
@@ -109,14 +117,18 @@ pub(super) fn chain_resumed(event: &Event, payload: &ChainResumed, out: &mut Att
     .by(payload.writer_id.as_str(), names::ACTOR_SYSTEM)
 }
 
-pub(super) fn chain_closed(event: &Event, payload: &ChainClosed, out: &mut Attributes) -> Told {
+pub(super) fn chain_closed(
+    event: &Envelope<'_>,
+    payload: &ChainClosed,
+    out: &mut Attributes,
+) -> Told {
     out.text("agent_audit.chain.reason", payload.reason.as_str());
     let told =
         Told::success(line(format_args!("chain {} closed: {}", event.chain_id, payload.reason)));
     by_writer(event, told)
 }
 
-pub(super) fn chain_gap(event: &Event, payload: &ChainGap, out: &mut Attributes) -> Told {
+pub(super) fn chain_gap(event: &Envelope<'_>, payload: &ChainGap, out: &mut Attributes) -> Told {
     out.text("agent_audit.chain.reason", payload.reason.as_str());
     out.text(names::ERROR_TYPE, payload.reason.as_str());
     out.integer("agent_audit.chain.lost_events", payload.lost_events);
@@ -132,7 +144,11 @@ pub(super) fn chain_gap(event: &Event, payload: &ChainGap, out: &mut Attributes)
     by_writer(event, told)
 }
 
-pub(super) fn key_created(event: &Event, payload: &KeyCreated, out: &mut Attributes) -> Told {
+pub(super) fn key_created(
+    event: &Envelope<'_>,
+    payload: &KeyCreated,
+    out: &mut Attributes,
+) -> Told {
     key(&payload.key_id, payload.scope.as_str(), payload.subject_id.as_ref(), out);
     out.text("agent_audit.key.algorithm", payload.algorithm.as_str());
     out.optional("agent_audit.key.wrapped_by", payload.wrapped_by.as_ref());
@@ -143,7 +159,11 @@ pub(super) fn key_created(event: &Event, payload: &KeyCreated, out: &mut Attribu
     by_writer(event, told)
 }
 
-pub(super) fn key_rotated(event: &Event, payload: &KeyRotated, out: &mut Attributes) -> Told {
+pub(super) fn key_rotated(
+    event: &Envelope<'_>,
+    payload: &KeyRotated,
+    out: &mut Attributes,
+) -> Told {
     key(&payload.key_id, payload.scope.as_str(), payload.subject_id.as_ref(), out);
     out.optional("agent_audit.key.wrapped_by", payload.wrapped_by.as_ref());
     out.optional("agent_audit.key.successor_id", payload.successor_key_id.as_ref());
@@ -237,9 +257,9 @@ fn key(
 }
 
 /// The log itself acted, as far as it is known which one.
-fn by_writer(event: &Event, told: Told) -> Told {
+fn by_writer(event: &Envelope<'_>, told: Told) -> Told {
     match &event.writer_id {
-        Some(writer) => told.by(writer.as_str(), names::ACTOR_SYSTEM),
+        Some(writer) => told.by(writer.as_ref(), names::ACTOR_SYSTEM),
         None => told,
     }
 }

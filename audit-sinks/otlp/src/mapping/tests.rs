@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt::Write, path::Path};
 use agent_audit_core::{
     content::{AbsentReason, Part, PartBody, Sealed},
     event::{
-        Other,
+        Event, EventType, Other,
         model::{ContextItem, ContextRole, ModelDecided},
         tool::{ToolAttempted, ToolCompleted},
     },
@@ -13,7 +13,6 @@ use agent_audit_core::{
 };
 
 use super::*;
-use agent_audit_core::event::EventType;
 
 const DEPRECATED: [&str; 5] = [
     "gen_ai.system",
@@ -131,6 +130,35 @@ fn every_value_of_a_payload_is_an_attribute() {
             let elsewhere = elsewhere.contains(&leaf.trim_matches('"'));
             assert!(known || elsewhere, "{leaf} of {event_type} is in no attribute");
         }
+    }
+}
+
+/// An event of an older schema says the same in the names of the current one, and what it carries
+/// are its own bytes.
+#[test]
+fn an_event_of_an_older_schema_is_translated() {
+    let older = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../audit-core/tests/golden/0.9/tool.attempted.json"
+    );
+    let bytes = std::fs::read_to_string(older).unwrap();
+    let record = Record::new(bytes.trim_end().into(), Vec::new());
+    let log_record = decoded(&mapping(false), &record);
+    let event = record.event().unwrap();
+    let agent_audit_core::event::Payload::ToolAttempted(payload) = event.payload else {
+        panic!("{event:?}");
+    };
+    assert_eq!(attribute(&log_record, names::TOOL_NAME), Some(&text(payload.tool_name)));
+    assert_eq!(attribute(&log_record, names::EVENT), Some(&text(bytes.trim_end())));
+    assert_eq!(log_record.observed_time_unix_nano, event.timestamp_utc.as_nanos());
+}
+
+#[test]
+fn what_is_no_event_is_told_as_such() {
+    for bytes in ["{}", "", r#"{"schema_version":"9.0"}"#] {
+        let record = Record::new(bytes.into(), Vec::new());
+        let encoded = mapping(false).encode(&record, &record.event_hash());
+        assert_eq!(encoded.unwrap_err(), Unreadable);
     }
 }
 

@@ -44,15 +44,32 @@ impl<'a> Appending<'a> {
 
     pub(super) async fn run(mut self) -> Result<BatchAck, SinkError> {
         let mut ended_by = None;
+        let mut step = self.plan.next(&self.stopped);
         loop {
-            match self.plan.next(&self.stopped) {
+            step = match step {
                 Step::Done => break,
-                Step::Unsendable(segment, at, fault) => self.fail(segment, at, &fault),
+                Step::Unsendable(segment, at, fault) => {
+                    self.fail(segment, at, &fault);
+                    self.plan.next(&self.stopped)
+                }
                 Step::Request(spans) => {
-                    if let ControlFlow::Break(fault) = self.send(spans).await {
+                    let spans = self.going(spans);
+                    if spans.is_empty() {
+                        step = self.plan.next(&self.stopped);
+                        continue;
+                    }
+                    let sending = self.sink.export(self.plan.request(&spans));
+                    // The next one is made while the collector works at this one.
+                    let making = async {
+                        tokio::task::yield_now().await;
+                        self.plan.next(&self.stopped)
+                    };
+                    let (answer, next) = tokio::join!(sending, making);
+                    if let ControlFlow::Break(fault) = self.settle(spans, answer).await {
                         ended_by = Some(fault);
                         break;
                     }
+                    next
                 }
             }
         }
@@ -63,43 +80,48 @@ impl<'a> Appending<'a> {
         }
     }
 
-    /// Sends some records, and where that fails finds out as far as possible which of them fail.
-    /// Breaks off where the collector itself is at fault.
+    /// Sends some records.
     fn send(&mut self, spans: Vec<Span>) -> Sending<'_> {
         Box::pin(async move {
-            let spans: Vec<Span> = spans
-                .into_iter()
-                .filter(|span| !self.stopped[self.plan.chains[span.segment]])
-                .collect();
+            let spans = self.going(spans);
             if spans.is_empty() {
                 return ControlFlow::Continue(());
             }
-            let fault = match self.sink.export(self.plan.request(&spans)).await {
-                Ok(()) => {
-                    for span in &spans {
-                        self.progress[span.segment].taken = span.end();
-                        self.taken += span.records.len();
-                    }
-                    return ControlFlow::Continue(());
-                }
-                Err(fault) => fault,
-            };
-            if fault.about == About::Collector {
-                for span in &spans {
-                    self.fail(span.segment, span.start, &fault);
-                }
-                return ControlFlow::Break(fault);
-            }
-            match self.plan.part(&spans, fault.is_refusal()) {
-                Some(parts) => self.send_apart(parts, &fault).await,
-                None => {
-                    for span in &spans {
-                        self.fail(span.segment, span.start, &fault);
-                    }
-                    ControlFlow::Continue(())
-                }
-            }
+            let answer = self.sink.export(self.plan.request(&spans)).await;
+            self.settle(spans, answer).await
         })
+    }
+
+    /// Those of chains that are not stopped.
+    fn going(&self, mut spans: Vec<Span>) -> Vec<Span> {
+        spans.retain(|span| !self.stopped[self.plan.chains[span.segment]]);
+        spans
+    }
+
+    /// Takes up what became of a request, and where it failed finds out as far as possible which of
+    /// its records fail. Breaks off where the collector itself is at fault.
+    async fn settle(&mut self, spans: Vec<Span>, answer: Result<(), Fault>) -> ControlFlow<Fault> {
+        let Err(fault) = answer else {
+            for span in &spans {
+                self.progress[span.segment].taken = span.end();
+                self.taken += span.records.len();
+            }
+            return ControlFlow::Continue(());
+        };
+        let parts = match fault.about {
+            About::Collector => None,
+            About::Request => self.plan.part(&spans, fault.is_refusal()),
+        };
+        if let Some(parts) = parts {
+            return self.send_apart(parts, &fault).await;
+        }
+        for span in &spans {
+            self.fail(span.segment, span.start, &fault);
+        }
+        match fault.about {
+            About::Collector => ControlFlow::Break(fault),
+            About::Request => ControlFlow::Continue(()),
+        }
     }
 
     /// Sends what failed together one by one, beginning with another one each time.

@@ -53,6 +53,10 @@ pub(super) enum Step {
     Done,
 }
 
+/// How many bytes a request has, unless it is a single record that has more: small enough that the
+/// next one is made while the collector works at one, and large enough that nothing else matters.
+const PIECE: usize = 512 << 10;
+
 /// The bytes of what is around records: tags and lengths of three messages, generously.
 const FRAME: usize = 32;
 
@@ -107,7 +111,7 @@ impl<'a> Plan<'a> {
                 }
             };
             let new = if in_request[tenant] { 0 } else { around } + framed(record.len());
-            if bytes + new > most && !spans.is_empty() {
+            if bytes + new > most.min(PIECE) && !spans.is_empty() {
                 self.held = Some(record);
                 break;
             }

@@ -81,8 +81,8 @@ async fn requests_fill_what_a_collector_takes_and_a_smaller_limit_of_it_is_found
     let collector = Collector::shared();
     let content = |bytes: usize| vec![Part::text("output", "y".repeat(bytes)).commit()];
     let mut chain = TestChain::new();
-    // Three that fit one request together only nearly, and one that nearly fills it alone.
-    for bytes in [1_400_000, 1_400_000, 1_400_000, 4_180_000, 10] {
+    // One that nearly fills a request alone, between smaller ones.
+    for bytes in [1_400_000, 100_000, 100_000, 4_180_000, 10] {
         chain.extend_with(content(bytes));
     }
     let sink = OtlpSink::new(collector.config(Way::Grpc).with_content(true)).unwrap();

@@ -63,9 +63,15 @@ BEGIN
     SELECT array_agg(s.upto ORDER BY s.i) INTO ends
     FROM (SELECT o.i, sum(o.events) OVER (ORDER BY o.i) AS upto
           FROM unnest(s_events) WITH ORDINALITY AS o (events, i)) AS s;
-    IF cardinality(e_segment) <> cardinality(e_event_id) THEN
+    IF cardinality(e_segment) IS DISTINCT FROM cardinality(e_event_id) THEN
         RAISE EXCEPTION 'the segments have % events and % are given', cardinality(e_segment), cardinality(e_event_id)
-            USING ERRCODE = 'internal_error';
+            USING ERRCODE = 'cardinality_violation';
+    END IF;
+
+    -- Two segments of one chain would both be put to the same head.
+    IF segments <> (SELECT count(DISTINCT (s.tenant_id, s.chain_id))
+                    FROM unnest(s_tenant, s_chain) AS s (tenant_id, chain_id)) THEN
+        RAISE EXCEPTION 'two segments are of the same chain' USING ERRCODE = 'cardinality_violation';
     END IF;
 
     -- Lock the chains: first what can be had at once, in one order.
@@ -130,7 +136,7 @@ BEGIN
     -- How each segment meets what is stored.
     FOR i IN 1..segments LOOP
         CONTINUE WHEN states[i] IS NOT NULL;
-        IF s_first[i] > heads[i] + 1 OR (s_first[i] = heads[i] + 1 AND s_previous[i] <> hashes[i]) THEN
+        IF s_first[i] > heads[i] + 1 OR (s_first[i] = heads[i] + 1 AND s_previous[i] IS DISTINCT FROM hashes[i]) THEN
             states[i] := 'detached';
             CONTINUE;
         END IF;

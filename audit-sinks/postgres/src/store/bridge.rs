@@ -71,8 +71,14 @@ impl Bridge {
     ) -> Result<T, Fault> {
         let stopped = || Fault::new(SinkErrorKind::Other, "the thread to read with has stopped");
         let task = self.spawn(work).ok_or_else(stopped)?;
-        pollster::block_on(task).map_err(|_| stopped())
+        block_on(task).map_err(|_| stopped())
     }
+}
+
+/// Waits on this thread, also where it is one of a runtime: that one's budget of polls would run out
+/// here, and only be filled up again once this returns.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    pollster::block_on(tokio::task::unconstrained(future))
 }
 
 impl Drop for Bridge {
@@ -131,7 +137,7 @@ impl RecordStore for TenantStore {
                 }
             }
         });
-        while let Some(found) = pollster::block_on(receive.recv()) {
+        while let Some(found) = block_on(receive.recv()) {
             match found {
                 Ok((row, record)) => {
                     let bytes = record.to_bytes();
@@ -146,7 +152,7 @@ impl RecordStore for TenantStore {
                 Err((error, true)) => return Err(error.into()),
             }
         }
-        match reading.map(pollster::block_on) {
+        match reading.map(block_on) {
             Some(Ok(())) => Ok(()),
             // An end that came of itself is no end of the records.
             _ => Err("the thread to read with has stopped".into()),

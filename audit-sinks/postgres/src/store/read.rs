@@ -57,7 +57,7 @@ impl PostgresStore {
     /// assert!(error.to_string().contains("postgres://USER:PASSWORD@HOST:PORT/DATABASE"));
     /// ```
     pub fn new(config: PostgresConfig) -> Result<Self, SinkError> {
-        Ok(Self { pool: Arc::new(Pool::new(&config)?) })
+        Ok(Self { pool: Arc::new(Pool::for_reading(&config)?) })
     }
 
     /// Brings the tables to the version of this release, puts [`GRANTS`](crate::GRANTS) into force, and

@@ -24,7 +24,6 @@ fn statements(table: &str, column: &str) -> Vec<(&'static str, String)> {
     vec![
         ("select", format!("SELECT * FROM {name}")),
         ("select nothing", format!("SELECT FROM {name}")),
-        ("copy out", format!("COPY (SELECT * FROM {name}) TO STDOUT")),
         ("insert", format!("INSERT INTO {name} DEFAULT VALUES")),
         ("copy in", format!("COPY {name} FROM STDIN")),
         ("update", format!("UPDATE {name} SET {column} = {column}")),
@@ -51,9 +50,7 @@ fn allowed(role: &str) -> BTreeSet<String> {
     let read = |tables: &[&str]| {
         tables
             .iter()
-            .flat_map(|table| {
-                ["select", "select nothing", "copy out"].map(|what| format!("{table}: {what}"))
-            })
+            .flat_map(|table| ["select", "select nothing"].map(|what| format!("{table}: {what}")))
             .collect::<BTreeSet<_>>()
     };
     let tables = ["audit_events", "audit_content", "audit_external_ids", "audit_heads"];
@@ -89,8 +86,8 @@ async fn every_statement_that_is_not_granted_is_refused() {
         for (table, column) in &tables {
             for (what, sql) in statements(table, column) {
                 client.batch_execute("BEGIN").await.unwrap();
-                match client.simple_query(&sql).await {
-                    Ok(_) => {
+                match client.batch_execute(&sql).await {
+                    Ok(()) => {
                         done.insert(format!("{table}: {what}"));
                     }
                     Err(error) => {

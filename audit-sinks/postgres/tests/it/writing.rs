@@ -283,3 +283,106 @@ async fn a_segment_that_names_other_content_than_it_has_is_refused() {
     assert!(error.to_string().contains("names 1 parts of content and its record has 0"), "{error}");
     assert_eq!(database.sink().head(segment.chain()).await.unwrap(), None);
 }
+
+/// The function is the only way in, so it has to hold against a caller who is not the sink.
+#[tokio::test]
+#[ignore = "needs AUDIT_TEST_POSTGRES: servers/with postgres -- cargo test -- --include-ignored"]
+async fn a_stolen_login_of_a_writer_cannot_give_a_position_twice_nor_leave_a_hole() {
+    let database = Database::own().await;
+    let mut chain = TestChain::of(tenant("acme"));
+    store(&database.sink(), &chain.extend(3)).await;
+    let admin = database.admin().await;
+    let sql = "SELECT array_agg(n ORDER BY i), array_agg(format_type(t, NULL) ORDER BY i) \
+        FROM pg_proc, unnest(proargnames[1:pronargs], proargtypes::oid[]) WITH ORDINALITY AS a (n, t, i) \
+        WHERE proname = 'audit_append'";
+    let row = admin.query_one(sql, &[]).await.unwrap();
+    let (names, types): (Vec<String>, Vec<String>) = (row.get(0), row.get(1));
+    let writer = database.client("audit_test_writer").await;
+    let hash = &format!("decode('{}', 'hex')", chain.records()[2].event_hash());
+    // Chains, first positions, numbers of events, hashes before, and how many events there are.
+    let call = |first: &[i64], events: &[i64], previous: &str, given: usize| {
+        let list = |value: &dyn Fn(usize) -> String, count: usize| {
+            (0..count).map(value).collect::<Vec<_>>().join(", ")
+        };
+        let argument = |name: &str, of: &str| match name {
+            "s_tenant" => list(&|_| "'acme'".to_owned(), first.len()),
+            "s_chain" => list(&|_| format!("'{}'", chain.chain().chain_id), first.len()),
+            "s_first" => list(&|at| first[at].to_string(), first.len()),
+            "s_events" => list(&|at| events[at].to_string(), first.len()),
+            "s_previous" => list(&|_| previous.to_owned(), first.len()),
+            "e_event_id" => list(&|at| format!("'0{at}000000-0000-7000-8000-000000000000'"), given),
+            "e_event_hash" => list(&|_| "decode(repeat('ab', 32), 'hex')".to_owned(), given),
+            name if name.starts_with("e_") => {
+                let required = ["event_type", "session_id", "agent_id", "timestamp_utc", "event"];
+                let value = if required.contains(&&name[2..]) { "'1'" } else { "NULL" };
+                list(&|_| value.to_owned(), given)
+            }
+            _ => String::new(),
+        } + &format!("]::{of}");
+        let arguments: Vec<String> = names
+            .iter()
+            .zip(&types)
+            .map(|(name, of)| format!("ARRAY[{}", argument(name, of)))
+            .collect();
+        format!("SELECT state FROM agent_audit.audit_append({})", arguments.join(", "))
+    };
+    let zero = "decode(repeat('00', 32), 'hex')";
+    for (sql, expected) in [
+        (call(&[3, 3], &[1, 1], hash, 2), Err("21000")),
+        (call(&[3], &[2], hash, 1), Err("21000")),
+        (call(&[3], &[1], hash, 2), Err("21000")),
+        (call(&[3], &[-1], hash, 0), Err("21000")),
+        (call(&[4], &[1], hash, 1), Ok("detached")),
+        (call(&[3], &[1], zero, 1), Ok("detached")),
+        (call(&[3], &[1], "NULL", 1), Ok("detached")),
+        (call(&[0], &[1], zero, 1), Ok("conflict")),
+        (call(&[-1], &[1], zero, 1), Ok("gone")),
+        (call(&[2], &[2], hash, 2), Ok("conflict")),
+    ] {
+        match (writer.query_one(&sql, &[]).await, expected) {
+            (Ok(row), Ok(state)) => assert_eq!(row.get::<_, &str>(0), state, "{sql}"),
+            (Err(error), Err(code)) => {
+                assert_eq!(error.code().unwrap().code(), code, "{sql}: {error:?}")
+            }
+            (result, _) => panic!("{sql}: {result:?}"),
+        }
+        assert_eq!(count(&admin, "SELECT count(*) FROM agent_audit.audit_events").await, 3);
+    }
+    let appended = writer.query_one(&call(&[3], &[1], hash, 1), &[]).await.unwrap();
+    assert_eq!(appended.get::<_, &str>(0), "stored", "the call itself is sound");
+    assert_eq!(count(&admin, "SELECT count(*) FROM agent_audit.audit_events").await, 4);
+    assert_eq!(database.sink().head(chain.chain()).await.unwrap().unwrap().sequence, 3);
+}
+
+/// As after a backup of another day was put back: what is stored is not stored again.
+#[tokio::test]
+#[ignore = "needs AUDIT_TEST_POSTGRES: servers/with postgres -- cargo test -- --include-ignored"]
+async fn a_head_that_was_set_back_stops_its_chain_alone() {
+    let database = Database::own().await;
+    let sink = database.sink();
+    let mut ill = TestChain::of(tenant("acme"));
+    store(&sink, &ill.extend(1)).await;
+    let first = ill.records()[0].event_hash();
+    store(&sink, &ill.extend(2)).await;
+    let admin = database.admin().await;
+    let set_back = format!(
+        "SET session_replication_role = replica;
+         UPDATE agent_audit.audit_heads SET sequence = 0, event_hash = decode('{first}', 'hex')"
+    );
+    admin.batch_execute(&set_back).await.unwrap();
+    let mut sound: Vec<TestChain> = (0..5).map(|_| TestChain::of(tenant("acme"))).collect();
+    let mut batch: Vec<Segment> = sound.iter_mut().map(|chain| chain.extend(2)).collect();
+    let again = ill.fork(1).extend(1);
+    batch.insert(3, again);
+    let outcomes = append(&sink, &batch.iter().collect::<Vec<_>>()).await;
+    for (at, outcome) in outcomes.iter().enumerate() {
+        if at == 3 {
+            let SegmentOutcome::Failed { error } = outcome else { panic!("{outcome:?}") };
+            assert_eq!(error.kind(), SinkErrorKind::Corrupt, "{error}");
+            assert!(!error.is_retryable());
+        } else {
+            assert!(matches!(outcome, SegmentOutcome::Accepted), "{at}: {outcome:?}");
+        }
+    }
+    assert_eq!(records(&database.reader(), ill.chain()).await, ill.records());
+}

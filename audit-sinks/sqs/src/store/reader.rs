@@ -23,6 +23,15 @@ const LONGEST_WAIT: u64 = 20;
 const LONGEST_VISIBILITY: u64 = 12 * 60 * 60;
 
 /// A message of the queue. It comes again unless it is deleted.
+///
+/// ```
+/// use agent_audit_sqs::SqsMessage;
+/// /// What is to be stored before the messages are deleted.
+/// fn events(messages: &[SqsMessage]) -> usize {
+///     messages.iter().filter(|message| message.received.is_ok()).count()
+/// }
+/// assert_eq!(events(&[]), 0);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SqsMessage {

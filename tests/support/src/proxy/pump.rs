@@ -215,10 +215,10 @@ impl Pump<'_> {
                     self.counters.bite();
                     return;
                 }
-                Behaviour::ResetAfterCommit { .. } if self.swallowed.get() => {
-                    if self.moved.get().elapsed() >= QUIET {
-                        return;
-                    }
+                Behaviour::ResetAfterCommit { .. }
+                    if self.swallowed.get() && self.moved.get().elapsed() >= QUIET =>
+                {
+                    return;
                 }
                 Behaviour::HalfOpen | Behaviour::ResetAfterCommit { .. } => {}
                 // A client that missed an answer would take the next one for it.
@@ -229,9 +229,8 @@ impl Pump<'_> {
                 Behaviour::ResetAfterCommit { .. } => QUIET / 4,
                 _ => Duration::from_secs(3600),
             };
-            match tokio::time::timeout(wait, rules.changed()).await {
-                Ok(Err(_)) => return,
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_)) = tokio::time::timeout(wait, rules.changed()).await {
+                return;
             }
         }
     }

@@ -16,8 +16,17 @@ use crate::{
 
 /// Goes through a case; what it said when it failed.
 async fn failure(case: &'static str, harness: impl OutageHarness + 'static) -> Option<String> {
+    failure_with(case, harness, "nobody is started").await
+}
+
+/// Goes through a case with a writing process.
+async fn failure_with(
+    case: &'static str,
+    harness: impl OutageHarness + 'static,
+    writer: &'static str,
+) -> Option<String> {
     let case = CASES.iter().find(|known| known.name == case).expect("a case of that name");
-    let run = tokio::spawn(async move { case.run(&harness, "nobody is started").await });
+    let run = tokio::spawn(async move { case.run(&harness, writer).await });
     let panic = run.await.err()?.into_panic();
     Some(match panic.downcast::<String>() {
         Ok(message) => *message,
@@ -94,6 +103,19 @@ async fn a_wrong_password_that_looks_like_a_passing_fault_is_seen() {
         "waited in vain for a sink that is blocked",
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_does_wrong_with_a_killed_writer_is_seen() {
+    let harness = Framed::start(Flaw::SwapsTwo).await;
+    let case = "the_writer_is_killed_while_connections_are_refused";
+    let said = failure_with(case, harness, "outages::with_heads::outage_writer").await.unwrap();
+    assert!(said.contains("is due"), "{said}");
+
+    let harness = Headless::start(Flaw::AppendsAgain).await;
+    let case = "the_writer_is_killed_while_answers_are_lost_after_the_commit";
+    let said = failure_with(case, harness, "outages::without_heads::outage_writer").await.unwrap();
+    assert!(said.contains("twice"), "{said}");
 }
 
 /// A store that may hold an event again, or does not keep content.

@@ -7,7 +7,10 @@
 //! ```
 
 use std::{
+    fs,
+    io::Write as _,
     net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -46,17 +49,54 @@ pub(crate) enum Flaw {
     SwapsTwo,
 }
 
-/// What is kept, in the order in which it came.
+/// What is kept, in the order in which it came; in a file, where it has to outlive its process.
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
-    records: Mutex<Vec<(ChainRef, Record)>>,
+    records: Mutex<Vec<Record>>,
+    file: Option<PathBuf>,
 }
 
 impl Shelf {
+    /// A shelf with what a file holds. A line without an end was cut when its process was killed,
+    /// and nobody was told that it was kept.
+    pub(crate) fn of_file(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let records = text[..whole].lines().map(|line| record_of(&line.into())).collect();
+        Self { records: Mutex::new(records), file: Some(path.to_owned()) }
+    }
+
     pub(crate) fn read(&self, chain: &ChainRef) -> Vec<Record> {
         let records = self.records.lock().unwrap();
-        records.iter().filter(|(of, _)| of == chain).map(|(_, record)| record.clone()).collect()
+        records.iter().filter(|record| is_of(record, chain)).cloned().collect()
     }
+
+    fn add(&self, fresh: Vec<Record>) {
+        if let Some(path) = &self.file {
+            let lines: String =
+                fresh.iter().map(|record| record.to_json_line().unwrap() + "\n").collect();
+            let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+            file.write_all(lines.as_bytes()).unwrap();
+        }
+        self.records.lock().unwrap().extend(fresh);
+    }
+
+    /// Cuts the rest of a line off, so that the next one has a line of its own.
+    fn mend(&self) {
+        let Some(path) = &self.file else { return };
+        let records = self.records.lock().unwrap();
+        let whole: usize =
+            records.iter().map(|record| record.to_json_line().unwrap().len() + 1).sum();
+        if path.exists() {
+            let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+            file.set_len(whole as u64).unwrap();
+        }
+    }
+}
+
+fn is_of(record: &Record, chain: &ChainRef) -> bool {
+    let event = record.event().unwrap();
+    event.tenant_id == chain.tenant_id && event.chain_id == chain.chain_id
 }
 
 /// A server; it goes when the runtime of its test does.
@@ -73,19 +113,28 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shelf = Arc::new(Shelf::default());
-        let keeper = Arc::new(Keeper {
-            memory: MemorySink::new(),
-            shelf: Arc::clone(&shelf),
-            flaw,
-            turn: tokio::sync::Mutex::default(),
-        });
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let keeper = Arc::clone(&keeper);
-                tokio::spawn(async move { drop(keeper.serve(client).await) });
-            }
-        });
+        tokio::spawn(serve(listener, Arc::clone(&shelf), flaw));
         Self { address, shelf }
+    }
+}
+
+/// Serves for ever, with what is on the shelf.
+pub(crate) async fn serve(listener: TcpListener, shelf: Arc<Shelf>, flaw: Flaw) {
+    shelf.mend();
+    let memory = MemorySink::new();
+    let records = shelf.records.lock().unwrap().clone();
+    for record in records {
+        let event = record.event().unwrap();
+        let chain = ChainRef::new(event.tenant_id, event.chain_id);
+        let segment = Segment::new(chain, vec![record]).unwrap();
+        let ack = memory.append(&Batch::new(vec![segment])).await.unwrap();
+        assert!(matches!(ack.outcomes[..], [SegmentOutcome::Accepted]), "{ack:?}");
+    }
+    let keeper = Keeper { memory, shelf, flaw, turn: tokio::sync::Mutex::default() };
+    let keeper = Arc::new(keeper);
+    while let Ok((client, _)) = listener.accept().await {
+        let keeper = Arc::clone(&keeper);
+        tokio::spawn(async move { drop(keeper.serve(client).await) });
     }
 }
 
@@ -163,8 +212,7 @@ impl Keeper {
             Flaw::SwapsTwo if late && fresh.len() > 1 => fresh.swap(0, 1),
             _ => {}
         }
-        let mut records = self.shelf.records.lock().unwrap();
-        records.extend(fresh.into_iter().map(|record| (segment.chain().clone(), record)));
+        self.shelf.add(fresh);
     }
 }
 

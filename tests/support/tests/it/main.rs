@@ -5,5 +5,6 @@
 mod broken;
 mod framed;
 mod outages;
+mod process;
 mod proxy;
 mod servers;

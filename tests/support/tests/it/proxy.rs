@@ -104,7 +104,8 @@ async fn everything_passes() {
     let mut heard = vec![0; bytes.len()];
     let (sent, came) =
         within(async { tokio::join!(write.write_all(&bytes), read.read_exact(&mut heard)) }).await;
-    (sent.unwrap(), came.unwrap());
+    sent.unwrap();
+    came.unwrap();
     assert_eq!(heard, bytes);
     assert_eq!((proxy.bites(), proxy.connections()), (0, 1));
 }
