@@ -22,6 +22,8 @@
 //! | to | use |
 //! |---|---|
 //! | open a log, choose sinks, close it | [`AuditLog`] |
+//! | let the environment choose | [`builder_from_env`] |
+//! | see how the sinks are doing | [`AuditLog::health`], [`delivery`] |
 //! | say for whom an agent acts | [`AuditLog::session`], [`AuditContext`] |
 //! | take that along to another task | [`spawn`], [`spawn_blocking`], [`InCurrentAudit`] |
 //! | record an act by hand | [`ToolCall`], [`ModelCall`], [`ReviewCall`], [`Draft`] |
@@ -53,7 +55,7 @@
 //! | `s3`, `s3-parquet` | the archive under Object Lock, module `s3`; its objects as Parquet |
 //! | `kafka`, `kinesis`, `sqs` | queues and streams, modules of these names |
 //! | `otlp` | an OpenTelemetry collector, module `otlp` |
-//! | `opentelemetry` | `AuditContext::with_current_span`: the trace and span of events from the active OpenTelemetry span |
+//! | `opentelemetry` | `AuditContext::with_current_span`: the trace and span of events from the active OpenTelemetry span; `AuditLog::observe`: how the sinks are doing, as metrics |
 //!
 //! A feature adds API and never changes what the rest does.
 
@@ -75,8 +77,11 @@ pub use agent_audit_core::{
     log::{AuditLog, AuditLogBuilder, CloseReport, Draft, Durability, Receipt},
 };
 
+mod env;
+
 #[doc(inline)]
 pub use agent_audit_core::instrument::{ModelResponse, ReviewResponse};
+pub use env::builder_from_env;
 
 #[cfg(feature = "macros")]
 pub use agent_audit_macros::audited;

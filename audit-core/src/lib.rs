@@ -41,4 +41,6 @@ pub mod sink;
 pub mod timeline;
 pub mod timestamp;
 pub mod tree;
+#[cfg(feature = "writer")]
+mod variables;
 pub mod verify;

@@ -75,9 +75,7 @@ fn arrows_point_one_way() {
                 continue;
             }
             // What the sinks of Amazon's services share is no sink.
-            "agent-audit-kinesis" | "agent-audit-sqs" => {
-                BTreeSet::from([CORE, "agent-audit-aws"])
-            }
+            "agent-audit-kinesis" | "agent-audit-sqs" => BTreeSet::from([CORE, "agent-audit-aws"]),
             _ if manifest.contains("/audit-sinks/") => BTreeSet::from([CORE]),
             other => panic!("say in this test what {other} may depend on"),
         };

@@ -235,11 +235,25 @@ fn the_small_files_are_as_specified() {
     assert_eq!(&chains[seal_at..], format!(r#"{{"sha256":"{sum}"}}"#));
 
     let cursor = spec.get("cursor");
-    let (checksum, rest) = cursor.strip_prefix(r#"{"format":1,"checksum":""#).unwrap().split_at(8);
-    let (position, chains) =
+    let (checksum, rest) = cursor.strip_prefix(r#"{"format":2,"checksum":""#).unwrap().split_at(8);
+    let (position, rest) =
         rest.strip_prefix(r#"","position":"#).unwrap().split_once(r#","chains":"#).unwrap();
-    let signed = format!("[{position},{}]", chains.strip_suffix('}').unwrap());
+    let (chains, missing) = rest.split_once(r#","missing":"#).unwrap();
+    let signed = format!("[{position},{chains},{}]", missing.strip_suffix('}').unwrap());
     assert_eq!(checksum, format!("{:08x}", crc32c::crc32c(signed.as_bytes())));
+}
+
+#[test]
+fn a_quarantined_event_is_its_record_and_why_it_was_refused() {
+    let spec = Spec::read();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("event.json");
+    fs::write(&path, spec.get("quarantined event")).unwrap();
+    let (event, record) = agent_audit::delivery::read_quarantined(&path).unwrap();
+    assert_eq!(record.to_bytes(), spec.bytes("record"));
+    assert_eq!(event.event_hash.to_string(), spec.get("event 1 hash"));
+    assert_eq!((event.sequence, event.chain.tenant_id.as_str()), (1, "acme"));
+    assert_eq!(event.message, "sink rejected: larger than the collector takes");
 }
 
 /// A log that was written just now has the files of the page, with the fields of its examples.

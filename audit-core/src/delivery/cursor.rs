@@ -3,15 +3,19 @@
 //! `cursors/<sink>.json`, replaced as a whole:
 //!
 //! ```json
-//! {"format":1,"checksum":"5bbe78b3","position":812,"chains":[["acme","c-1",12],["beta","c-2",7,640]]}
+//! {"format":2,"checksum":"5bbe78b3","position":812,"chains":[["acme","c-1",12],["beta","c-2",7,640]],"missing":[["beta","c-2",7,9,"trimmed"]]}
 //! ```
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `format` | 1 |
-//! | `checksum` | CRC-32C, 8 lower-case hex digits, of the JSON text `[position,chains]` without spaces |
+//! | `format` | 2 |
+//! | `checksum` | CRC-32C, 8 lower-case hex digits, of the JSON text `[position,chains,missing]` without spaces |
 //! | `position` | entries of the journal before this one are acknowledged, but for chains with a fourth field |
 //! | `chains` | tenant, chain, next sequence to be acknowledged, and, where the chain lags or is halted, the journal entry before which nothing of it is left |
+//! | `missing` | tenant, chain, first and last position of events that the sink does not have and will not get by itself, and why: `trimmed` or `quarantined` |
+//!
+//! Format 1 is without `missing`, and its checksum covers `[position,chains]`; it is read as nothing
+//! missing.
 //!
 //! A file that is missing or does not read like that costs no event: delivery then starts from the
 //! oldest entry of the journal, and the sink says what it has, or takes the same events again.
@@ -27,13 +31,16 @@ use crate::{
     log::replace,
 };
 
-const FORMAT: u32 = 1;
+use super::health::{MissingEvents, MissingReason};
+
+const FORMAT: u32 = 2;
 
 /// How far a sink has acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Cursor {
     pub(super) position: u64,
     pub(super) chains: Vec<ChainCursor>,
+    pub(super) missing: Vec<MissingEvents>,
 }
 
 /// How far a sink has acknowledged one chain.
@@ -83,6 +90,8 @@ struct File {
     checksum: String,
     position: u64,
     chains: Vec<Row>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    missing: Option<Vec<Hole>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,6 +99,16 @@ struct File {
 enum Row {
     Settled(TenantId, ChainId, u64),
     Pinned(TenantId, ChainId, u64, u64),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Hole(TenantId, ChainId, u64, u64, Why);
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Why {
+    Trimmed,
+    Quarantined,
 }
 
 fn to_bytes(cursor: &Cursor) -> Vec<u8> {
@@ -104,15 +123,24 @@ fn to_bytes(cursor: &Cursor) -> Vec<u8> {
             }
         })
         .collect();
-    let position = cursor.position;
-    let checksum = checksum(position, &chains);
-    serde_json::to_vec(&File { format: FORMAT, checksum, position, chains })
-        .expect("names and numbers have a JSON form")
+    let missing = cursor.missing.iter().map(|missing| {
+        let MissingEvents { chain, first, last, reason } = missing;
+        let why = match reason {
+            MissingReason::Trimmed => Why::Trimmed,
+            MissingReason::Quarantined => Why::Quarantined,
+        };
+        Hole(chain.tenant_id.clone(), chain.chain_id.clone(), *first, *last, why)
+    });
+    let (position, missing) = (cursor.position, Some(missing.collect()));
+    let mut file = File { format: FORMAT, checksum: String::new(), position, chains, missing };
+    file.checksum = checksum(&file);
+    serde_json::to_vec(&file).expect("names and numbers have a JSON form")
 }
 
 fn parse(bytes: &[u8]) -> Option<Cursor> {
     let file: File = serde_json::from_slice(bytes).ok()?;
-    if file.format != FORMAT || file.checksum != checksum(file.position, &file.chains) {
+    let known = matches!((file.format, &file.missing), (1, None) | (FORMAT, Some(_)));
+    if !known || file.checksum != checksum(&file) {
         return None;
     }
     let chains = file.chains.into_iter().map(|row| {
@@ -122,11 +150,24 @@ fn parse(bytes: &[u8]) -> Option<Cursor> {
         };
         ChainCursor { chain: ChainRef::new(tenant, chain), next, from }
     });
-    Some(Cursor { position: file.position, chains: chains.collect() })
+    let missing = file.missing.unwrap_or_default().into_iter();
+    let missing = missing.map(|Hole(tenant, chain, first, last, why)| {
+        let reason = match why {
+            Why::Trimmed => MissingReason::Trimmed,
+            Why::Quarantined => MissingReason::Quarantined,
+        };
+        MissingEvents { chain: ChainRef::new(tenant, chain), first, last, reason }
+    });
+    let (chains, missing) = (chains.collect(), missing.collect());
+    Some(Cursor { position: file.position, chains, missing })
 }
 
-fn checksum(position: u64, chains: &[Row]) -> String {
-    let text = serde_json::to_vec(&(position, chains)).expect("names and numbers have a JSON form");
+fn checksum(file: &File) -> String {
+    let text = match &file.missing {
+        Some(missing) => serde_json::to_vec(&(file.position, &file.chains, missing)),
+        None => serde_json::to_vec(&(file.position, &file.chains)),
+    };
+    let text = text.expect("names and numbers have a JSON form");
     format!("{:08x}", crc32c::crc32c(&text))
 }
 
@@ -141,7 +182,14 @@ mod tests {
             next,
             from,
         };
-        Cursor { position: 812, chains: vec![chain("acme", 12, None), chain("beta", 7, Some(640))] }
+        let chains = vec![chain("acme", 12, None), chain("beta", 7, Some(640))];
+        let missing = vec![MissingEvents {
+            chain: chains[1].chain.clone(),
+            first: 7,
+            last: 9,
+            reason: MissingReason::Trimmed,
+        }];
+        Cursor { position: 812, chains, missing }
     }
 
     #[test]
@@ -159,11 +207,21 @@ mod tests {
     fn the_format_is_as_documented() {
         let text = String::from_utf8(to_bytes(&cursor())).unwrap();
         let (before, after) = text.split_at(24);
-        assert_eq!(before, r#"{"format":1,"checksum":""#);
+        assert_eq!(before, r#"{"format":2,"checksum":""#);
         assert_eq!(
             &after[8..],
-            r#"","position":812,"chains":[["acme","c-1",12],["beta","c-1",7,640]]}"#
+            r#"","position":812,"chains":[["acme","c-1",12],["beta","c-1",7,640]],"missing":[["beta","c-1",7,9,"trimmed"]]}"#
         );
+    }
+
+    #[test]
+    fn the_format_before_is_still_read() {
+        let chains = r#"[["acme","c-1",12],["beta","c-1",7,640]]"#;
+        let sum = crc32c::crc32c(format!("[812,{chains}]").as_bytes());
+        let text =
+            format!(r#"{{"format":1,"checksum":"{sum:08x}","position":812,"chains":{chains}}}"#);
+        let expected = Cursor { missing: Vec::new(), ..cursor() };
+        assert_eq!(parse(text.as_bytes()), Some(expected));
     }
 
     #[test]

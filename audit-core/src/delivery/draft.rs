@@ -20,6 +20,9 @@ use super::{
 /// What is read of the journal before others get their turn.
 const MOST_ENTRIES: u64 = 65_536;
 const MOST_BYTES: usize = 64 << 20;
+/// What is read at a time for one chain that is sent by itself.
+const MOST_ENTRIES_APART: u64 = 8_192;
+const MOST_BYTES_APART: usize = 8 << 20;
 
 /// Entries that may become a batch.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(super) struct Draft {
     by_slot: HashMap<SlotId, usize>,
     most_events: usize,
     most_bytes: usize,
+    /// How much may be read.
+    reach: (u64, usize),
     events: usize,
     bytes: usize,
     /// Something did not have room.
@@ -81,6 +86,12 @@ impl Load {
         self.first + (self.indices.len() as u64) - 1
     }
 
+    /// About how many bytes the first events take.
+    pub(super) fn bytes_of(&self, events: usize) -> u64 {
+        let all = self.indices.len().max(1);
+        (self.bytes as u64) * (events.min(all) as u64) / (all as u64)
+    }
+
     pub(super) fn as_exact(&self) -> Exact {
         Exact { last: self.last(), events: self.indices.len(), bytes: self.bytes }
     }
@@ -93,6 +104,7 @@ impl Draft {
             by_slot: HashMap::new(),
             most_events: most_events.max(1),
             most_bytes,
+            reach: (MOST_ENTRIES, MOST_BYTES),
             events: 0,
             bytes: 0,
             full: false,
@@ -100,6 +112,12 @@ impl Draft {
             read: 0,
             read_bytes: 0,
         }
+    }
+
+    /// One for a chain that is sent by itself.
+    pub(super) fn apart(most_events: usize, most_bytes: usize) -> Self {
+        let reach = (MOST_ENTRIES_APART, MOST_BYTES_APART);
+        Self { reach, ..Self::new(most_events, most_bytes) }
     }
 
     fn part(&self, slot: SlotId) -> Option<&Part> {
@@ -147,7 +165,8 @@ impl Draft {
     /// Whether reading should stop here.
     pub(super) fn is_enough(&self) -> bool {
         let full = self.full || self.events >= self.most_events || self.bytes >= self.most_bytes;
-        (full || self.read >= MOST_ENTRIES || self.read_bytes >= MOST_BYTES) && self.incomplete == 0
+        let (entries, bytes) = self.reach;
+        (full || self.read >= entries || self.read_bytes >= bytes) && self.incomplete == 0
     }
 
     /// Adds an event; false where it has no room. One that is alone always has.

@@ -2,9 +2,11 @@
 //!
 //! A chain is **live** as long as the main flow delivers it. When something of it fails it **lags**:
 //! the main flow passes over it, and catch-up reads it from the journal again, from the entry before
-//! which nothing of it is left. When a retry cannot help it is **halted**.
+//! which nothing of it is left. A chain that lags because of a fault of its own is **apart**: it is
+//! sent in calls of its own beside the main flow until it has caught up. When a retry cannot help a
+//! chain is **halted**.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tokio::{sync::oneshot, time::Instant};
 
@@ -15,11 +17,14 @@ use crate::{
     hash::Hash,
     id::{ChainId, InvalidId, TenantId},
     sink::{Head, SinkError},
+    timestamp::Timestamp,
 };
 
 use super::{
     cursor::{ChainCursor, Cursor},
-    health::{HaltReason, HaltedChain},
+    health::{
+        Circuit, HaltReason, HaltedChain, MissingEvents, MissingReason, SinkCounters, SinkState,
+    },
 };
 
 /// The place of a chain in the ledger.
@@ -35,13 +40,25 @@ pub(super) struct Ledger {
     pinned: BTreeSet<SlotId>,
     waiters: HashMap<Box<str>, Vec<Waiter>>,
     name: String,
-    ask_heads: bool,
+    nature: Nature,
+    /// What the sink does not have and will not get by itself.
+    missing: BTreeMap<SlotId, Vec<Missing>>,
     /// Entries before this one are settled, but for what the pinned chains hold on to.
     pub(super) position: u64,
+    /// Entries before this one have been read by the main flow, which has passed over what lags.
+    pub(super) passed: u64,
     /// Something has changed since the cursor was stored.
     pub(super) dirty: bool,
     /// The fault of the sink as a whole, while there is one.
-    pub(super) trouble: Option<Trouble>,
+    trouble: Option<Trouble>,
+    /// The main flow holds a batch that failed, and tries it again: that tells how the sink is.
+    pub(super) retrying: bool,
+    /// That batch is on its way.
+    pub(super) trying: bool,
+    /// The state that has been told of last.
+    noted: SinkState,
+    pub(super) counters: SinkCounters,
+    pub(super) last_acknowledged: Option<Timestamp>,
     /// The last fault of a lagging chain.
     pub(super) last_fault: Option<Fault>,
     pub(super) ended: bool,
@@ -58,6 +75,21 @@ impl From<&SinkError> for Fault {
     fn from(error: &SinkError) -> Self {
         Self { retryable: error.is_retryable(), message: error.to_string() }
     }
+}
+
+/// What a sink is like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Nature {
+    pub(super) ask_heads: bool,
+    pub(super) accepts_gaps: bool,
+}
+
+/// Events that the sink does not have.
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    first: u64,
+    last: u64,
+    reason: MissingReason,
 }
 
 /// A fault of the sink as a whole.
@@ -97,6 +129,8 @@ pub(super) struct Lag {
     pub(super) from: u64,
     pub(super) failures: u32,
     pub(super) due: Instant,
+    /// It failed by itself, and is sent by itself until it has caught up.
+    pub(super) apart: bool,
     /// The segment whose outcome is unknown, which has to come again as it was.
     pub(super) exact: Option<Exact>,
 }
@@ -143,7 +177,7 @@ struct Waiter {
 }
 
 impl Ledger {
-    pub(super) fn new(sink: &str, ask_heads: bool, cursor: Cursor) -> Self {
+    pub(super) fn new(sink: &str, nature: Nature, cursor: Cursor) -> Self {
         let mut ledger = Self {
             sink: sink.to_owned(),
             slots: Vec::new(),
@@ -151,10 +185,17 @@ impl Ledger {
             pinned: BTreeSet::new(),
             waiters: HashMap::new(),
             name: String::new(),
-            ask_heads,
+            nature,
+            missing: BTreeMap::new(),
             position: cursor.position,
+            passed: cursor.position,
             dirty: false,
             trouble: None,
+            retrying: false,
+            trying: false,
+            noted: SinkState::Working,
+            counters: SinkCounters::default(),
+            last_acknowledged: None,
             last_fault: None,
             ended: false,
         };
@@ -163,6 +204,11 @@ impl Ledger {
             if let Some(from) = from {
                 ledger.set_flow(id, Flow::Lagging(Lag::now(from)));
             }
+        }
+        for MissingEvents { chain, first, last, reason } in cursor.missing {
+            let known = ledger.by_name.get(&name_of(&chain)).copied();
+            let id = known.unwrap_or_else(|| ledger.insert(chain, first));
+            ledger.missing.entry(id).or_default().push(Missing { first, last, reason });
         }
         ledger
     }
@@ -184,9 +230,17 @@ impl Ledger {
     fn insert(&mut self, chain: ChainRef, next: u64) -> SlotId {
         let id = self.slots.len();
         self.by_name.insert(name_of(&chain), id);
-        let contact = if self.ask_heads { Contact::Unknown } else { Contact::Settled };
+        let contact = self.stranger();
         self.slots.push(Slot { chain, next, end: next, flow: Flow::Live, contact, rewound: false });
         id
+    }
+
+    fn stranger(&self) -> Contact {
+        if self.nature.ask_heads { Contact::Unknown } else { Contact::Settled }
+    }
+
+    pub(super) fn id_of(&self, chain: &ChainRef) -> Option<SlotId> {
+        self.by_name.get(&name_of(chain)).copied()
     }
 
     /// The main flow has come past an event.
@@ -222,6 +276,8 @@ impl Ledger {
         match sequence.cmp(&(self.slots[id].next + taken)) {
             std::cmp::Ordering::Less => Verdict::Skip,
             std::cmp::Ordering::Equal => Verdict::Take,
+            // What the sink says that it has decides.
+            _ if taken == 0 && matches!(self.slots[id].contact, Contact::Unknown) => Verdict::Take,
             std::cmp::Ordering::Greater => Verdict::Hole,
         }
     }
@@ -251,7 +307,174 @@ impl Ledger {
             slot.end = slot.end.max(next);
             slot.rewound = false;
             self.answer(id, |waiter| (waiter.sequence < next).then_some(Ok(())));
+            self.filled(id, next);
         }
+    }
+
+    /// A sink that refuses gaps has everything before `next`, so it was given what was missing.
+    fn filled(&mut self, id: SlotId, next: u64) {
+        let Some(missing) = self.missing.get_mut(&id) else { return };
+        if self.nature.accepts_gaps {
+            return;
+        }
+        let listed = missing.len();
+        missing.retain(|missing| missing.last >= next);
+        if missing.len() < listed {
+            let chain = &self.slots[id].chain;
+            tracing::info!(
+                sink = %self.sink, tenant = %chain.tenant_id, chain = %chain.chain_id, next,
+                "a sink has events that it had missed"
+            );
+        }
+        if missing.is_empty() {
+            self.missing.remove(&id);
+        }
+    }
+
+    /// The chain goes on behind events that the sink does not get.
+    fn skip(&mut self, id: SlotId, first: u64, last: u64, reason: MissingReason) {
+        self.note_missing(id, Missing { first, last, reason });
+        let slot = &mut self.slots[id];
+        slot.next = slot.next.max(last + 1);
+        slot.end = slot.end.max(slot.next);
+        slot.rewound = false;
+        let error = self.gone(id, first, reason);
+        self.answer(id, |waiter| {
+            (first..=last).contains(&waiter.sequence).then(|| Err(error.clone()))
+        });
+    }
+
+    fn note_missing(&mut self, id: SlotId, missing: Missing) {
+        self.dirty = true;
+        let listed = self.missing.entry(id).or_default();
+        match listed.last_mut() {
+            Some(last)
+                if last.reason == MissingReason::Trimmed
+                    && missing.reason == MissingReason::Trimmed
+                    && missing.first <= last.last + 1 =>
+            {
+                last.first = last.first.min(missing.first);
+                last.last = last.last.max(missing.last);
+            }
+            _ => listed.push(missing),
+        }
+    }
+
+    /// An event was refused for good and is kept aside; the chain goes on behind it.
+    pub(super) fn quarantine(&mut self, id: SlotId, sequence: u64) {
+        self.counters.quarantined += 1;
+        let chain = &self.slots[id].chain;
+        tracing::error!(
+            sink = %self.sink, tenant = %chain.tenant_id, chain = %chain.chain_id, sequence,
+            "a sink refuses an event for good, which is kept aside"
+        );
+        self.skip(id, sequence, sequence, MissingReason::Quarantined);
+    }
+
+    /// The sink has taken an event that was kept aside.
+    pub(super) fn released(&mut self, chain: &ChainRef, sequence: u64) {
+        let Some(id) = self.id_of(chain) else { return };
+        let Some(missing) = self.missing.get_mut(&id) else { return };
+        missing.retain(|missing| {
+            (missing.reason, missing.first) != (MissingReason::Quarantined, sequence)
+        });
+        if missing.is_empty() {
+            self.missing.remove(&id);
+        }
+        self.dirty = true;
+    }
+
+    /// The journal lets go of entries before `floor`: of a chain, of events `first` to `last`.
+    /// Says whether the chain is halted by that.
+    pub(super) fn give_up(&mut self, id: SlotId, floor: u64, first: u64, last: u64) -> bool {
+        self.counters.missing += (last + 1).saturating_sub(first);
+        if self.nature.accepts_gaps {
+            self.skip(id, first, last, MissingReason::Trimmed);
+            let slot = &mut self.slots[id];
+            slot.contact = Contact::Settled;
+            let refused = matches!(&slot.flow, Flow::Halted { reason: HaltReason::Rejected, .. });
+            if refused || matches!(slot.flow, Flow::Lagging(_)) {
+                self.set_flow(id, Flow::Lagging(Lag::now(floor)));
+            }
+            return false;
+        }
+        self.note_missing(id, Missing { first, last, reason: MissingReason::Trimmed });
+        let was = matches!(&self.slots[id].flow, Flow::Halted { reason: HaltReason::Trimmed, .. });
+        self.slots[id].contact = self.stranger();
+        let (first, message) = self.trimmed_message(id, first);
+        match was {
+            true => {
+                let reason = HaltReason::Trimmed;
+                let flow = Flow::Halted { from: floor, sequence: first, reason, message };
+                self.set_flow(id, flow);
+            }
+            false => self.halt(id, floor, first, HaltReason::Trimmed, message),
+        }
+        !was
+    }
+
+    fn trimmed_message(&self, id: SlotId, first: u64) -> (u64, String) {
+        let (first, last) = match self.missing.get(&id).and_then(|missing| missing.last()) {
+            Some(missing) => (missing.first, missing.last),
+            None => (first, first),
+        };
+        let message = format!(
+            "the sink did not take events {first} to {last} in time, and the journal let go of \
+             them: copy them to the sink from another store, then retry the chain"
+        );
+        (first, message)
+    }
+
+    /// Nothing of any chain is needed before `floor`.
+    pub(super) fn let_go(&mut self, floor: u64) {
+        self.dirty = true;
+        for id in self.pinned.iter().copied().collect::<Vec<_>>() {
+            let slot = &mut self.slots[id];
+            match &mut slot.flow {
+                Flow::Lagging(Lag { from, .. }) | Flow::Halted { from, .. } => {
+                    *from = (*from).max(floor);
+                }
+                Flow::Live => {}
+            }
+            if let Contact::Verify { from, .. } = &mut slot.contact {
+                *from = (*from).max(floor);
+            }
+        }
+        self.position = self.position.max(floor);
+        self.passed = self.passed.max(self.position);
+    }
+
+    /// The oldest entry that the sink may still need.
+    pub(super) fn low(&self) -> u64 {
+        let pins = self.pinned.iter().filter_map(|id| self.slots[*id].pin());
+        pins.fold(self.position, u64::min)
+    }
+
+    /// Tries a halted chain once more; false where it is not halted.
+    pub(super) fn retry(&mut self, id: SlotId) -> bool {
+        let stranger = self.stranger();
+        let slot = &mut self.slots[id];
+        let Flow::Halted { from, .. } = slot.flow else { return false };
+        slot.rewound = false;
+        slot.contact = stranger;
+        let chain = slot.chain.clone();
+        if matches!(stranger, Contact::Settled)
+            && let Some(last) = self.missing.remove(&id).and_then(|missing| missing.last().copied())
+        {
+            // It cannot say what it holds, so who asks is believed.
+            let slot = &mut self.slots[id];
+            slot.next = slot.next.max(last.last + 1);
+            tracing::warn!(
+                sink = %self.sink, tenant = %chain.tenant_id, chain = %chain.chain_id,
+                "a chain goes on at a sink that is said to have been given what it missed"
+            );
+        }
+        tracing::info!(
+            sink = %self.sink, tenant = %chain.tenant_id, chain = %chain.chain_id,
+            "a halted chain is tried again"
+        );
+        self.set_flow(id, Flow::Lagging(Lag::now(from)));
+        true
     }
 
     /// Catch-up takes the chain over.
@@ -279,6 +502,10 @@ impl Ledger {
             return self.set_flow(id, Flow::Lagging(Lag::now(first_index)));
         }
         let next = slot.next;
+        if self.is_missing(id, next).is_some() {
+            let (first, message) = self.trimmed_message(id, next);
+            return self.halt(id, at, first, HaltReason::Trimmed, message);
+        }
         let message = format!(
             "the sink holds the events before {next}, and the journal no longer holds event {next}: \
              restore the sink from a backup, or copy the missing events from another store"
@@ -320,9 +547,17 @@ impl Ledger {
         }
     }
 
+    /// Why the sink does not have a position and will not get it by itself, if so.
+    fn is_missing(&self, id: SlotId, sequence: u64) -> Option<MissingReason> {
+        let missing = self.missing.get(&id)?;
+        let found = missing.iter().find(|gone| (gone.first..=gone.last).contains(&sequence));
+        found.map(|gone| gone.reason)
+    }
+
     /// Everything before an entry is settled, but for what the pinned chains hold on to.
     pub(super) fn advance(&mut self, position: u64) {
-        self.position = position;
+        self.position = self.position.max(position);
+        self.passed = self.passed.max(self.position);
         self.dirty = true;
     }
 
@@ -378,13 +613,92 @@ impl Ledger {
         })
     }
 
-    /// Makes every lagging chain due.
+    /// Makes every lagging chain due, as if it had not failed.
     pub(super) fn hasten(&mut self, now: Instant) {
         for id in &self.pinned {
             if let Flow::Lagging(lag) = &mut self.slots[*id].flow {
                 lag.due = lag.due.min(now);
+                lag.failures = 0;
             }
         }
+    }
+
+    /// Takes up that the sink as a whole fails, or no longer does.
+    pub(super) fn set_trouble(&mut self, trouble: Option<Trouble>) {
+        self.trouble = trouble;
+        self.note_state();
+    }
+
+    /// Says once, where the state has changed since, how the sink is doing.
+    pub(super) fn note_state(&mut self) {
+        let to = self.state();
+        let from = std::mem::replace(&mut self.noted, to);
+        if from == to {
+            return;
+        }
+        let (sink, circuit, lagging) = (&self.sink, self.circuit(), self.lagging().count());
+        let failures = self.trouble.as_ref().map_or(0, |trouble| trouble.failures);
+        let error = self.last_error().unwrap_or_default();
+        match to {
+            SinkState::Working => {
+                tracing::info!(%sink, %from, %to, %circuit, lagging, "a sink takes events again");
+            }
+            SinkState::Closed => {
+                tracing::debug!(%sink, %from, %to, lagging, "delivery to a sink has ended");
+            }
+            SinkState::Retrying | SinkState::Blocked => tracing::warn!(
+                %sink, %from, %to, %circuit, lagging, failures, error,
+                "a sink does not take events"
+            ),
+        }
+    }
+
+    pub(super) fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
+    }
+
+    /// The fault of the sink, or of a lagging chain, while there is one.
+    pub(super) fn last_error(&self) -> Option<&str> {
+        let fault = || {
+            self.lagging().next()?;
+            self.last_fault.as_ref().map(|fault| fault.message.as_str())
+        };
+        self.trouble.as_ref().map(|trouble| trouble.message.as_str()).or_else(fault)
+    }
+
+    pub(super) fn state(&self) -> SinkState {
+        let silent = || self.last_fault.as_ref().filter(|_| self.nothing_goes_through());
+        match &self.trouble {
+            _ if self.ended => SinkState::Closed,
+            Some(trouble) if trouble.blocked => SinkState::Blocked,
+            Some(_) => SinkState::Retrying,
+            None => match silent() {
+                Some(fault) if fault.retryable => SinkState::Retrying,
+                Some(_) => SinkState::Blocked,
+                None => SinkState::Working,
+            },
+        }
+    }
+
+    pub(super) fn circuit(&self) -> Circuit {
+        match self.state() {
+            SinkState::Working => Circuit::Closed,
+            _ if self.trying => Circuit::HalfOpen,
+            _ => Circuit::Open,
+        }
+    }
+
+    pub(super) fn missing(&self) -> Vec<MissingEvents> {
+        let all = self.missing.iter().flat_map(|(id, missing)| {
+            let chain = &self.slots[*id].chain;
+            missing.iter().map(|Missing { first, last, reason }| MissingEvents {
+                chain: chain.clone(),
+                first: *first,
+                last: *last,
+                reason: *reason,
+            })
+        });
+        all.collect()
     }
 
     pub(super) fn halted(&self) -> Vec<HaltedChain> {
@@ -429,7 +743,7 @@ impl Ledger {
             next: slot.next,
             from: slot.pin(),
         });
-        Cursor { position: self.position, chains: chains.collect() }
+        Cursor { position: self.position, chains: chains.collect(), missing: self.missing() }
     }
 
     /// An answer when the sink has acknowledged a position, or never will; none if it has.
@@ -440,10 +754,15 @@ impl Ledger {
     ) -> Option<oneshot::Receiver<Result<(), AuditError>>> {
         let name = name_of(chain);
         let id = self.by_name.get(&name).copied();
-        if id.is_some_and(|id| sequence < self.slots[id].next) {
+        let gone = id.and_then(|id| Some((id, self.is_missing(id, sequence)?)));
+        if gone.is_none() && id.is_some_and(|id| sequence < self.slots[id].next) {
             return None;
         }
         let (answer, receiver) = oneshot::channel();
+        if let Some((id, reason)) = gone {
+            let _ = answer.send(Err(self.gone(id, sequence, reason)));
+            return Some(receiver);
+        }
         match id {
             Some(id) if matches!(self.slots[id].flow, Flow::Halted { .. }) => {
                 let _ = answer.send(Err(self.refusal(id)));
@@ -466,6 +785,7 @@ impl Ledger {
     /// Nothing is delivered from here on.
     pub(super) fn end(&mut self) {
         self.ended = true;
+        self.note_state();
         for waiter in std::mem::take(&mut self.waiters).into_values().flatten() {
             let _ = waiter.answer.send(Err(self.closed()));
         }
@@ -491,6 +811,18 @@ impl Ledger {
         if waiters.is_empty() {
             self.waiters.remove(&name);
         }
+    }
+
+    fn gone(&self, id: SlotId, sequence: u64, reason: MissingReason) -> AuditError {
+        let (sink, chain) = (&self.sink, &self.slots[id].chain);
+        let why = match reason {
+            MissingReason::Trimmed => "and the journal let go of it",
+            MissingReason::Quarantined => "which refused it, and it is kept aside in quarantine",
+        };
+        AuditError::new(
+            AuditErrorKind::Undelivered,
+            format!("event {sequence} of chain {chain} is not in sink `{sink}`, {why}"),
+        )
     }
 
     fn refusal(&self, id: SlotId) -> AuditError {
@@ -521,7 +853,7 @@ impl Ledger {
 impl Lag {
     /// A chain that is due at once.
     pub(super) fn now(from: u64) -> Self {
-        Self { from, failures: 0, due: Instant::now(), exact: None }
+        Self { from, failures: 0, due: Instant::now(), apart: false, exact: None }
     }
 }
 

@@ -10,12 +10,22 @@ use super::{
     backoff::Backoff,
     draft::Load,
     health::HaltReason,
-    ledger::{Fault, Flow, Lag, Ledger},
+    ledger::{Exact, Fault, Flow, Lag, Ledger},
 };
 
+/// What became of a segment, after a refused event was kept aside where that is allowed.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Outcome(SegmentOutcome),
+    /// It was refused for good, and is kept aside.
+    Quarantined,
+    /// It was on its way when that was given up.
+    Unknown,
+}
+
 /// Takes up what became of a segment of the main flow.
-pub(super) fn settle(ledger: &mut Ledger, load: &Load, outcome: SegmentOutcome, delays: &Delays) {
-    apply(ledger, load, outcome, 0, delays);
+pub(super) fn settle(ledger: &mut Ledger, load: &Load, answer: Answer, delays: &Delays) {
+    apply(ledger, load, answer, 0, delays);
     if let (Flow::Live, Some(from)) = (&ledger.slot(load.slot).flow, load.excluded) {
         ledger.lag(load.slot, Lag::now(from));
     }
@@ -25,44 +35,69 @@ pub(super) fn settle(ledger: &mut Ledger, load: &Load, outcome: SegmentOutcome, 
 pub(super) fn apply(
     ledger: &mut Ledger,
     load: &Load,
-    outcome: SegmentOutcome,
+    answer: Answer,
     failures: u32,
     delays: &Delays,
 ) -> bool {
     let (slot, last) = (load.slot, load.last());
     let from = load.indices.first().copied().unwrap_or_default();
+    let outcome = match answer {
+        Answer::Outcome(outcome) => outcome,
+        Answer::Quarantined => {
+            ledger.counters.failures += 1;
+            ledger.quarantine(slot, load.first);
+            return true;
+        }
+        Answer::Unknown => {
+            let due = Instant::now();
+            let exact = Some(load.as_exact());
+            ledger.lag(slot, Lag { from, failures, due, apart: true, exact });
+            return false;
+        }
+    };
     match outcome {
         SegmentOutcome::Accepted => {
-            ledger.acknowledge(slot, last + 1);
+            took(ledger, load, load.indices.len());
             return true;
         }
         SegmentOutcome::Prefix { through } if through >= last && through < u64::MAX => {
             if through == last {
-                ledger.acknowledge(slot, last + 1);
+                took(ledger, load, load.indices.len());
                 return true;
             }
             let context = format!("acknowledged position {through} of a segment up to {last}");
             let error = SinkError::new(SinkErrorKind::Other, context).with_maybe_applied();
+            ledger.counters.failures += 1;
             ledger.lag(slot, delays.lag(load, &error, failures));
         }
         SegmentOutcome::Prefix { through } if through >= load.first => {
-            ledger.acknowledge(slot, through + 1);
-            let at = usize::try_from(through + 1 - load.first).unwrap_or(usize::MAX);
-            ledger.lag(slot, Lag::now(load.indices.get(at).copied().unwrap_or(from)));
+            let events = usize::try_from(through + 1 - load.first).unwrap_or(usize::MAX);
+            took(ledger, load, events);
+            ledger.lag(slot, Lag::now(load.indices.get(events).copied().unwrap_or(from)));
         }
         SegmentOutcome::Prefix { .. } => {
             let error = SinkError::new(SinkErrorKind::Other, "nothing of a segment was taken");
+            ledger.counters.failures += 1;
             ledger.lag(slot, delays.lag(load, &error, failures));
         }
         SegmentOutcome::Conflict { sequence } => {
+            ledger.counters.failures += 1;
             let message = format!("the sink holds another event at position {sequence}");
             ledger.halt(slot, from, sequence, HaltReason::Conflict, message);
         }
         SegmentOutcome::Failed { error } if error.is_retryable() => {
+            ledger.counters.failures += 1;
             ledger.last_fault = Some(Fault::from(&error));
             ledger.lag(slot, delays.lag(load, &error, failures));
         }
         SegmentOutcome::Failed { error } => {
+            ledger.counters.failures += 1;
+            if let Some(exact) = half(load, &error) {
+                // One event is refused, and those before it need not be.
+                let (due, exact) = (Instant::now(), Some(exact));
+                ledger.lag(slot, Lag { from, failures, due, apart: true, exact });
+                return false;
+            }
             let reason = match error.kind() {
                 SinkErrorKind::Corrupt => HaltReason::Corrupt,
                 _ => HaltReason::Rejected,
@@ -71,6 +106,30 @@ pub(super) fn apply(
         }
     }
     false
+}
+
+fn took(ledger: &mut Ledger, load: &Load, events: usize) {
+    let taken = events.min(load.indices.len()) as u64;
+    ledger.counters.events += taken;
+    ledger.counters.bytes += load.bytes_of(events);
+    ledger.acknowledge(load.slot, load.first + taken);
+}
+
+/// The first half of a segment that was refused for good. Where nobody knows what was stored of it,
+/// it may only come again as it was, so there is none.
+fn half(load: &Load, error: &SinkError) -> Option<Exact> {
+    let events = load.indices.len() / 2;
+    let refused = error.kind() == SinkErrorKind::Rejected && !error.maybe_applied();
+    (refused && events > 0).then(|| Exact {
+        last: load.first + (events as u64) - 1,
+        events,
+        bytes: load.bytes / 2,
+    })
+}
+
+/// Whether an error of a whole call says that these events are refused, and not that the sink fails.
+pub(super) fn is_refusal(error: &SinkError) -> bool {
+    error.kind() == SinkErrorKind::Rejected && !error.is_retryable()
 }
 
 /// The fault of a whole batch as the fault of one segment.
@@ -107,13 +166,14 @@ impl Delays {
         }
     }
 
-    /// A segment that failed goes to catch-up; where its outcome is unknown, as it was.
+    /// A segment that failed goes to catch-up, by itself; where its outcome is unknown, as it was.
     pub(super) fn lag(&self, load: &Load, error: &SinkError, failures: u32) -> Lag {
         let failures = failures.saturating_add(1);
         Lag {
             from: load.indices.first().copied().unwrap_or_default(),
             failures,
             due: Instant::now() + self.after(error, failures),
+            apart: true,
             exact: error.maybe_applied().then(|| load.as_exact()),
         }
     }

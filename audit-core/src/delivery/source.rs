@@ -70,11 +70,13 @@ impl Source {
             }
             ledger.pass(id, event.view.sequence);
             fill.end = index + 1;
+            ledger.passed = ledger.passed.max(fill.end);
         }
         Ok(())
     }
 
-    /// Reads again what is left of the lagging chains that are `due`, up to the main position.
+    /// Reads again what is left of the lagging chains that are `due`, as far as the main flow has
+    /// read.
     /// Chains that turn out to be in another state are taken out of `due`.
     ///
     /// # Errors
@@ -85,15 +87,17 @@ impl Source {
         due: &mut BTreeSet<SlotId>,
         draft: Draft,
     ) -> Result<Fill, AuditError> {
-        let (position, start) = {
+        let (limit, start) = {
             let ledger = lock(ledger);
-            let froms =
-                ledger.lagging().filter(|(id, _)| due.contains(id)).map(|(_, lag)| lag.from);
-            (ledger.position, froms.min())
+            let froms = due.iter().filter_map(|id| match ledger.slot(*id).flow {
+                Flow::Lagging(lag) => Some(lag.from),
+                Flow::Live | Flow::Halted { .. } => None,
+            });
+            (ledger.passed, froms.min())
         };
-        let start = start.unwrap_or(position).max(self.journal.first_index());
+        let start = start.unwrap_or(limit).max(self.journal.first_index());
         let mut fill = Fill { draft, end: start };
-        match self.read_behind(ledger, due, position, &mut fill) {
+        match self.read_behind(ledger, due, limit, &mut fill) {
             Err(error) if fill.end == start => Err(error),
             _ => Ok(fill),
         }
@@ -103,14 +107,18 @@ impl Source {
         &mut self,
         ledger: &Mutex<Ledger>,
         due: &mut BTreeSet<SlotId>,
-        position: u64,
+        limit: u64,
         fill: &mut Fill,
     ) -> Result<(), AuditError> {
-        if fill.end >= position {
+        if fill.end >= limit {
             return Ok(());
         }
         self.behind.seek(&self.journal, fill.end)?;
-        while fill.end < position && !fill.draft.is_enough() {
+        while fill.end < limit && !fill.draft.is_enough() {
+            if due.iter().all(|id| fill.draft.is_excluded(*id)) {
+                // Nothing that follows would be taken.
+                break;
+            }
             let Some((index, entry)) = self.behind.next()? else { break };
             fill.draft.note_read(entry.len());
             let event = Decoded::read(index, entry)?;

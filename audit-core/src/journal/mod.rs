@@ -480,6 +480,25 @@ impl Journal {
         Ok(self.recovered(None))
     }
 
+    /// About how many bytes the durable entries from `index` on take; within a segment they are
+    /// taken to be equally large.
+    pub(crate) fn bytes_from(&self, index: u64) -> u64 {
+        let state = self.shared.lock();
+        let part = |segment: &state::Segment| {
+            let all = segment.end.saturating_sub(segment.first);
+            let left = segment.end.saturating_sub(index.max(segment.first));
+            let bytes = u128::from(segment.bytes) * u128::from(left) / u128::from(all.max(1));
+            u64::try_from(bytes).unwrap_or(u64::MAX)
+        };
+        state.segments.iter().rev().take_while(|segment| segment.end > index).map(part).sum()
+    }
+
+    /// First entry, index after the last and bytes of each segment, oldest first.
+    pub(crate) fn spans(&self) -> Vec<(u64, u64, u64)> {
+        let state = self.shared.lock();
+        state.segments.iter().map(|segment| (segment.first, segment.end, segment.bytes)).collect()
+    }
+
     /// Counters at this moment.
     pub fn stats(&self) -> JournalStats {
         let state = self.shared.lock();

@@ -10,7 +10,7 @@ use std::{
 
 use super::{AuditLog, Draft, Durability, Scope};
 use crate::{
-    delivery::Undelivered,
+    delivery::{Role, Undelivered},
     error::{AuditError, AuditErrorKind},
     event::chain::ChainClosed,
     id::{AgentId, SessionId},
@@ -38,10 +38,11 @@ pub struct CloseReport {
 }
 
 impl CloseReport {
-    /// Whether every chain is closed and every sink has everything.
+    /// Whether every chain is closed and every required sink has everything.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.undelivered.is_empty() && self.unclosed_chains == 0
+        let required = |left: &Undelivered| left.role == Role::Required;
+        !self.undelivered.iter().any(required) && self.unclosed_chains == 0
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `keys/signing.key` | the signing key, readable by its owner alone |
 //! | `keys/<id>.pub` | each public key that signed here, one line |
 //! | `cursors/<sink>.json` | how far each sink has acknowledged |
+//! | `quarantine/<sink>/<event hash>.json` | events that a sink refused for good, kept aside |
 //! | `sqlite/` | where the embedded store lives, by convention |
 
 use std::{
@@ -83,6 +84,12 @@ impl Layout {
     #[must_use]
     pub fn cursors(&self) -> PathBuf {
         self.root.join("cursors")
+    }
+
+    /// Events that a sink refused for good, kept aside.
+    #[must_use]
+    pub fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
     }
 
     /// Where the embedded store lives, by convention.

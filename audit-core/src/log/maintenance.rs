@@ -17,6 +17,8 @@ use crate::{error::AuditError, id::ChainId};
 const SNAPSHOT_ENTRIES: u64 = 65_536;
 /// How often the thread looks without being asked.
 const TICK: Duration = Duration::from_secs(1);
+/// And while it knows that there will be something to trim.
+const SHORT_TICK: Duration = Duration::from_millis(20);
 
 pub(super) struct Maintenance {
     core: Arc<Core>,
@@ -24,11 +26,13 @@ pub(super) struct Maintenance {
     interval: Duration,
     /// When each chain with events after its checkpoint was first seen so.
     waiting: HashMap<ChainId, Instant>,
+    /// An optional sink was told to let go of entries, which can be trimmed in a moment.
+    relieving: bool,
 }
 
 impl Maintenance {
     pub(super) fn new(core: Arc<Core>, checkpoints: CheckpointFile, interval: Duration) -> Self {
-        Self { core, checkpoints, interval, waiting: HashMap::new() }
+        Self { core, checkpoints, interval, waiting: HashMap::new(), relieving: false }
     }
 
     /// Works until told to stop, and hands itself back for the last checkpoints.
@@ -36,8 +40,9 @@ impl Maintenance {
         loop {
             let (wake, condvar) = &self.core.wake;
             let state = wake.lock().unwrap_or_else(PoisonError::into_inner);
+            let tick = if self.relieving { SHORT_TICK } else { TICK };
             let (mut state, _) = condvar
-                .wait_timeout_while(state, TICK.min(self.interval), |wake| {
+                .wait_timeout_while(state, tick.min(self.interval), |wake| {
                     !wake.stop && !wake.checkpoint
                 })
                 .unwrap_or_else(PoisonError::into_inner);
@@ -52,6 +57,7 @@ impl Maintenance {
     }
 
     fn tick(&mut self) {
+        self.relieving = self.core.delivery.relieve();
         // Each on its own: a full disk of checkpoints must not keep the journal from being trimmed.
         for worked in [self.checkpoint(false), self.snapshot_if_due(), self.trim()] {
             if let Err(error) = worked {

@@ -47,7 +47,7 @@ pub use close::CloseReport;
 pub(crate) use core::{Core, Enqueued};
 pub use draft::Draft;
 pub use layout::Layout;
-pub(crate) use layout::replace;
+pub(crate) use layout::{create_dir, replace, sync_dir};
 pub use options::{AuditLogBuilder, Clock, SystemClock};
 pub(crate) use prepare::Scope;
 pub use receipt::{Durability, Receipt};
@@ -64,6 +64,7 @@ use crate::{
     id::{AgentId, InvalidId, SessionId, TenantId, WriterId},
     journal::{Journal, JournalStats},
     key::{SigningKey, VerifyingKey},
+    sink::ChainRef,
 };
 
 /// An open audit log. Clones share it.
@@ -144,13 +145,69 @@ impl AuditLog {
     /// The state of each sink.
     #[must_use]
     pub fn health(&self) -> Vec<SinkHealth> {
-        self.core().delivery.health()
+        self.core().health()
+    }
+
+    /// Tries a chain once more that is halted at a sink, after a person has mended what halted it.
+    ///
+    /// Where the journal let go of events before the sink had them, copy them to the sink first. A
+    /// sink that can say what it holds is then asked; of another one this call is the word that it
+    /// has them.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use agent_audit_core::{log::AuditLog, memory::MemorySink};
+    /// let log = AuditLog::builder(dir.path()).with_sink(MemorySink::new()).open()?;
+    /// for sink in log.health() {
+    ///     for halted in &sink.halted {
+    ///         log.retry(&sink.name, &halted.chain)?;
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::error::AuditErrorKind::Invalid) where there is no such sink, or the chain
+    /// is not halted there; [`Closed`](crate::error::AuditErrorKind::Closed).
+    pub fn retry(&self, sink: &str, chain: &ChainRef) -> Result<(), AuditError> {
+        self.core().delivery.retry(sink, chain)
+    }
+
+    /// Sends an event once more that a sink refused and that is kept
+    /// [aside](crate::delivery::SinkHealth::quarantined). When this returns `Ok` the sink has it, and
+    /// it is no longer kept.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let released = pollster::block_on(async {
+    /// use agent_audit_core::{log::AuditLog, memory::MemorySink};
+    /// let log = AuditLog::builder(dir.path()).with_sink(MemorySink::new()).open()?;
+    /// for sink in log.health() {
+    ///     for event in &sink.quarantined {
+    ///         log.release(&sink.name, &event.chain, event.sequence).await?;
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) });
+    /// # released
+    /// ```
+    ///
+    /// # Errors
+    /// [`Undelivered`](crate::error::AuditErrorKind::Undelivered) where the sink does not take it;
+    /// it stays in quarantine. [`Invalid`](crate::error::AuditErrorKind::Invalid) where it is not
+    /// there, [`Closed`](crate::error::AuditErrorKind::Closed).
+    pub async fn release(
+        &self,
+        sink: &str,
+        chain: &ChainRef,
+        sequence: u64,
+    ) -> Result<(), AuditError> {
+        self.core().delivery.release(sink, chain, sequence).await
     }
 
     /// Counters of the journal: how much is on its way to the disk, and how much it holds.
     #[must_use]
     pub fn journal_stats(&self) -> JournalStats {
-        self.core().journal.stats()
+        self.core().journal_stats()
     }
 
     /// The identity of this log directory.
@@ -167,6 +224,11 @@ impl AuditLog {
     }
 
     pub(crate) fn core(&self) -> &Core {
+        &self.handle.core
+    }
+
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn shared_core(&self) -> &Arc<Core> {
         &self.handle.core
     }
 
@@ -192,8 +254,13 @@ impl AuditLog {
                 "cut a torn write that was never acknowledged"
             );
         }
-        let delivery =
-            Delivery::start(Arc::clone(&journal), &layout, builder.sinks, builder.delivery)?;
+        let delivery = Delivery::start(
+            Arc::clone(&journal),
+            &layout,
+            builder.sinks,
+            builder.delivery,
+            journal_max_bytes,
+        )?;
         let core = Arc::new(Core {
             layout,
             writer_id: identity.writer_id,
@@ -251,6 +318,16 @@ impl AuditLog {
         let tickets: Vec<_> = chains.iter().filter_map(|chain| chain.lock().last_ticket).collect();
         core.all_durable(&tickets);
         Ok(())
+    }
+}
+
+impl Core {
+    pub(crate) fn health(&self) -> Vec<SinkHealth> {
+        self.delivery.health()
+    }
+
+    pub(crate) fn journal_stats(&self) -> JournalStats {
+        self.journal.stats()
     }
 }
 

@@ -39,7 +39,7 @@ pub enum Durability {
     /// lose it.
     #[default]
     Journaled,
-    /// And every sink has acknowledged it.
+    /// And every required sink has acknowledged it.
     Delivered,
     /// It has its place, in memory, and is written within moments: a crash can lose it. The
     /// attempts of tools and reviews are never weaker than `Journaled`.

@@ -68,6 +68,13 @@ pub struct SinkInfo {
     /// Whether [`Sink::head`] can tell; where not, delivery relies on its cursor and on the sink to
     /// accept the same event once.
     pub readable_heads: bool,
+    /// Whether a chain may go on behind events that the sink does not get, because it keeps no state
+    /// of chains and nobody takes it for complete: streams, queues, observability. Such a hole is
+    /// always declared: see [`SinkHealth::missing`](crate::delivery::SinkHealth::missing).
+    ///
+    /// A sink with [readable heads](Self::readable_heads) never accepts gaps: its head means that
+    /// there is no hole before it.
+    pub accepts_gaps: bool,
     /// The most events that one batch should hold.
     pub max_batch_events: usize,
     /// The most bytes that one batch should hold; a single larger event is still sent.
@@ -81,6 +88,7 @@ impl SinkInfo {
             name: name.into(),
             kind,
             readable_heads: false,
+            accepts_gaps: false,
             max_batch_events: 1_000,
             max_batch_bytes: 4 << 20,
         }
@@ -90,6 +98,18 @@ impl SinkInfo {
     #[must_use]
     pub fn with_readable_heads(mut self) -> Self {
         self.readable_heads = true;
+        self
+    }
+
+    /// Says that a chain may go on behind a declared hole.
+    ///
+    /// ```
+    /// use agent_audit_core::sink::SinkInfo;
+    /// assert!(SinkInfo::new("metrics", "otlp").with_gaps().accepts_gaps);
+    /// ```
+    #[must_use]
+    pub fn with_gaps(mut self) -> Self {
+        self.accepts_gaps = true;
         self
     }
 

@@ -1,7 +1,8 @@
 //! How the sink is set up.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
+use agent_audit_core::sink::{SinkError, SinkErrorKind};
 use serde::{Deserialize, Serialize};
 
 /// Where the databases are and how much the sink may use.
@@ -50,6 +51,65 @@ impl SqliteConfig {
             busy_timeout_ms: default_busy_timeout_ms(),
             max_database_bytes: None,
         }
+    }
+
+    /// Databases as the environment says, in a directory where it names none.
+    ///
+    /// | variable | sets | as |
+    /// |---|---|---|
+    /// | `AGENT_AUDIT_SQLITE_DIR` | `directory` | a directory |
+    /// | `AGENT_AUDIT_SQLITE_NAME` | `name` | `sqlite` |
+    /// | `AGENT_AUDIT_SQLITE_MAX_OPEN` | `max_open` | `64` |
+    /// | `AGENT_AUDIT_SQLITE_PARALLELISM` | `parallelism` | `4` |
+    /// | `AGENT_AUDIT_SQLITE_BUSY_TIMEOUT_MS` | `busy_timeout_ms` | `250` |
+    /// | `AGENT_AUDIT_SQLITE_MAX_DATABASE_BYTES` | `max_database_bytes` | `1073741824` |
+    ///
+    /// ```
+    /// use agent_audit_sqlite::SqliteConfig;
+    /// // No such variable is set here.
+    /// assert_eq!(SqliteConfig::from_env("ledger")?, SqliteConfig::new("ledger"));
+    /// # Ok::<(), agent_audit_core::sink::SinkError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SinkError`] that names the variable whose value cannot be used.
+    pub fn from_env(directory: impl Into<PathBuf>) -> Result<Self, SinkError> {
+        Self::from_variables(directory.into(), &|name| std::env::var_os(name))
+    }
+
+    fn from_variables(
+        directory: PathBuf,
+        lookup: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, SinkError> {
+        let set = |name: &str| {
+            let name = format!("AGENT_AUDIT_SQLITE_{name}");
+            let value = lookup(&name).filter(|value| !value.is_empty());
+            value.map(|value| (name, value))
+        };
+        fn number<T: FromStr>(set: Option<(String, OsString)>, usual: T) -> Result<T, SinkError> {
+            let Some((name, value)) = set else { return Ok(usual) };
+            value.to_str().and_then(|value| value.trim().parse().ok()).ok_or_else(|| {
+                let shown: String = value.to_string_lossy().chars().take(64).collect();
+                let context = format!(
+                    "the environment variable {name} is {shown:?}: expected a whole number that \
+                     fits; change it or unset it"
+                );
+                SinkError::new(SinkErrorKind::Misconfigured, context)
+            })
+        }
+        let usual = Self::new(directory);
+        let max_database_bytes = set("MAX_DATABASE_BYTES");
+        Ok(Self {
+            directory: set("DIR").map_or(usual.directory, |(_, directory)| directory.into()),
+            name: set("NAME").map_or(usual.name, |(_, name)| name.to_string_lossy().into_owned()),
+            max_open: number(set("MAX_OPEN"), usual.max_open)?,
+            parallelism: number(set("PARALLELISM"), usual.parallelism)?,
+            busy_timeout_ms: number(set("BUSY_TIMEOUT_MS"), usual.busy_timeout_ms)?,
+            max_database_bytes: match max_database_bytes {
+                Some(set) => Some(number(Some(set), 0)?),
+                None => None,
+            },
+        })
     }
 
     /// Sets the name of the sink in its log.
@@ -116,6 +176,31 @@ mod tests {
         let again = serde_json::to_string(&config.clone().with_max_database_bytes(9)).unwrap();
         let again: SqliteConfig = serde_json::from_str(&again).unwrap();
         assert_eq!(again, config.with_max_database_bytes(9));
+    }
+
+    #[test]
+    fn the_environment_sets_what_it_names() {
+        let lookup = |name: &str| match name {
+            "AGENT_AUDIT_SQLITE_DIR" => Some(OsString::from("elsewhere")),
+            "AGENT_AUDIT_SQLITE_MAX_OPEN" => Some(OsString::from("7")),
+            "AGENT_AUDIT_SQLITE_MAX_DATABASE_BYTES" => Some(OsString::from("4096")),
+            _ => None,
+        };
+        let config = SqliteConfig::from_variables("ledger".into(), &lookup).unwrap();
+        let expected =
+            SqliteConfig::new("elsewhere").with_max_open(7).with_max_database_bytes(4096);
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn a_variable_that_is_wrong_is_named_with_its_value() {
+        for name in ["MAX_OPEN", "PARALLELISM", "BUSY_TIMEOUT_MS", "MAX_DATABASE_BYTES"] {
+            let name = format!("AGENT_AUDIT_SQLITE_{name}");
+            let lookup = |asked: &str| (asked == name).then(|| OsString::from("plenty"));
+            let error = SqliteConfig::from_variables("ledger".into(), &lookup).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(&name) && text.contains("plenty"), "{text}");
+        }
     }
 
     #[test]

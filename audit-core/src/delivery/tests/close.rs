@@ -69,8 +69,7 @@ fn a_sink_that_blocks_the_thread_does_not_block_the_close() {
     world.write_all("ab");
     let (_release, blocked) = mpsc::channel();
     let sink = Arc::new(Blocking(SinkInfo::new("blocking", "test"), Mutex::new(blocked)));
-    let journal = Arc::clone(&world.journal);
-    let delivery = Delivery::start(journal, &world.layout, vec![sink], options()).unwrap();
+    let delivery = world.try_start([(Role::Required, sink as Arc<dyn Sink>)], options()).unwrap();
     let waiting = delivery.delivered(&chain("a"), 0);
     let left = delivery.close(Duration::from_millis(20));
     assert_eq!((left[0].events, left[0].chains), (2, 2));
@@ -148,6 +147,7 @@ fn a_cursor_ahead_of_the_journal_is_not_believed() {
     let ahead = cursor::Cursor {
         position: 900,
         chains: vec![cursor::ChainCursor { chain: chain("a"), next: 700, from: None }],
+        missing: Vec::new(),
     };
     cursor::store(&world.cursor_path(), &ahead).unwrap();
     let delivery = world.start(&[&sink]);

@@ -61,17 +61,22 @@ fn a_failed_batch_comes_again_as_it_was() {
         world.write_all("abab");
         let sink = Store::new().script([fault.clone(), fault.clone()]);
         let options = options().with_append_timeout(Duration::from_millis(20));
-        let sinks = vec![Arc::clone(&sink) as Arc<dyn Sink>];
-        let delivery =
-            Delivery::start(Arc::clone(&world.journal), &world.layout, sinks, options).unwrap();
+        let delivery = world.start_with(&[&sink], options);
         // More is written before the sink has recovered; the batch must not grow by it.
         sink.wait_until("a first call", |state| !state.calls.is_empty());
         world.write_all("ba");
         assert_eq!(delivery.close(FOREVER), [], "{fault:?}");
         world.assert_complete(&sink);
         let calls = sink.lock().calls.clone();
-        assert_eq!(calls[0], calls[1], "{fault:?}");
-        assert_eq!(calls[0], calls[2], "{fault:?}");
+        if matches!(fault, Act::Hang { .. }) {
+            // Who hangs may be one of the two, so each of them comes again by itself.
+            let first: BTreeSet<_> = calls[0].iter().collect();
+            let again: BTreeSet<_> = calls[1..3].iter().flatten().collect();
+            assert_eq!((first, calls[1].len(), calls[2].len()), (again, 1, 1), "{fault:?}");
+        } else {
+            assert_eq!(calls[0], calls[1], "{fault:?}");
+            assert_eq!(calls[0], calls[2], "{fault:?}");
+        }
     }
 }
 
@@ -250,9 +255,9 @@ fn a_batch_never_holds_more_than_its_limit_in_catch_up() {
 fn names_are_checked() {
     let world = World::new();
     let named = |name: &str| Store::with(SinkInfo::new(name, "test")) as Arc<dyn Sink>;
-    let start = |sinks| {
-        let journal = Arc::clone(&world.journal);
-        Delivery::start(journal, &world.layout, sinks, options()).unwrap_err()
+    let start = |sinks: Vec<Arc<dyn Sink>>| {
+        let sinks = sinks.into_iter().map(|sink| (Role::Required, sink));
+        world.try_start(sinks, options()).unwrap_err()
     };
     let error = start(vec![named("hot"), named("cold"), named("Hot")]);
     assert_eq!(error.kind(), AuditErrorKind::Invalid);

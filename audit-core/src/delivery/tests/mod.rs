@@ -1,9 +1,14 @@
 //! What delivery promises, each promise tried against a sink that fails in a given way.
 
+mod apart;
 mod close;
 mod crash;
 mod flow;
 mod heads;
+mod health;
+mod holes;
+mod optional;
+mod quarantine;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -70,8 +75,21 @@ impl World {
     }
 
     fn start(&self, sinks: &[&Arc<Store>]) -> Delivery {
-        let sinks = sinks.iter().map(|sink| Arc::clone(*sink) as Arc<dyn Sink>).collect();
-        Delivery::start(Arc::clone(&self.journal), &self.layout, sinks, options()).unwrap()
+        self.start_with(sinks, options())
+    }
+
+    fn start_with(&self, sinks: &[&Arc<Store>], options: DeliveryOptions) -> Delivery {
+        let sinks = sinks.iter().map(|sink| Arc::clone(*sink) as Arc<dyn Sink>);
+        self.try_start(sinks.map(|sink| (Role::Required, sink)), options).unwrap()
+    }
+
+    fn try_start(
+        &self,
+        sinks: impl IntoIterator<Item = (Role, Arc<dyn Sink>)>,
+        options: DeliveryOptions,
+    ) -> Result<Delivery, AuditError> {
+        let sinks = sinks.into_iter().collect();
+        Delivery::start(Arc::clone(&self.journal), &self.layout, sinks, options, None)
     }
 
     fn cursor_path(&self) -> std::path::PathBuf {
@@ -80,6 +98,18 @@ impl World {
 
     fn cursor(&self) -> Option<cursor::Cursor> {
         cursor::load(&self.cursor_path(), "store").unwrap()
+    }
+
+    /// Starts one required sink and one optional one.
+    fn start_both(
+        &self,
+        required: &Arc<Store>,
+        optional: &Arc<Store>,
+        options: DeliveryOptions,
+    ) -> Delivery {
+        let sinks = [(Role::Required, required), (Role::Optional, optional)];
+        let sinks = sinks.map(|(role, sink)| (role, Arc::clone(sink) as Arc<dyn Sink>));
+        self.try_start(sinks, options).unwrap()
     }
 
     /// The sink holds exactly what was written, in order.
@@ -107,6 +137,16 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 
 const FOREVER: Duration = Duration::from_secs(60);
 
+/// Waits until something is so; a minute is a failure.
+#[track_caller]
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + FOREVER;
+    while !condition() {
+        assert!(std::time::Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// An idempotent store that does as a script says.
 #[derive(Debug)]
 struct Store {
@@ -127,12 +167,25 @@ struct State {
     poison: Option<String>,
     /// Tenants whose head cannot be read.
     headless: BTreeSet<String>,
+    /// Tenants with whom every call hangs, and whether it is stored all the same.
+    hanging: BTreeMap<String, bool>,
+    /// Tenants whose head is never told.
+    mute: BTreeSet<String>,
+    /// Events that are refused for good, and whether each is stored all the same.
+    refused: BTreeMap<(String, u64), bool>,
+    /// A refusal is the answer for the whole call.
+    refuses_calls: bool,
+    /// How many calls of `append` are under way, and how many have been at the same time.
+    under_way: usize,
+    most_under_way: usize,
     /// Nobody is let in, as with a wrong password.
     locked: bool,
     /// Tenants and positions of each segment, call by call.
     calls: Vec<Vec<(String, u64, u64)>>,
     heads_asked: usize,
     closed: bool,
+    /// It takes a chain with holes, which are zeros here.
+    holes: bool,
     /// Breaches of what delivery promises to a sink.
     faults: Vec<String>,
 }
@@ -171,8 +224,14 @@ impl Store {
         Self::with(SinkInfo::new("store", "test").with_readable_heads())
     }
 
+    /// One that takes a chain with declared holes.
+    fn with_gaps() -> Arc<Self> {
+        Self::with(SinkInfo::new("store", "test").with_gaps())
+    }
+
     fn with(info: SinkInfo) -> Arc<Self> {
-        let (state, changed) = (Mutex::new(State::default()), Condvar::new());
+        let state = State { holes: info.accepts_gaps, ..State::default() };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
         Arc::new(Self { info, state, changed })
     }
 
@@ -205,15 +264,32 @@ impl Store {
 }
 
 impl State {
+    /// What becomes of a segment with an event that is refused for good.
+    fn refusal(&mut self, segment: &crate::sink::Segment) -> Option<SegmentOutcome> {
+        let tenant = segment.chain().tenant_id.to_string();
+        let refused = (segment.first()..=segment.last())
+            .find_map(|sequence| self.refused.get(&(tenant.clone(), sequence)).copied());
+        if refused? {
+            self.store(segment, usize::MAX);
+        }
+        let error = SinkError::new(SinkErrorKind::Rejected, "scripted");
+        Some(SegmentOutcome::Failed { error })
+    }
+
     fn store(&mut self, segment: &crate::sink::Segment, events: usize) -> SegmentOutcome {
         let tenant = segment.chain().tenant_id.to_string();
         let chain = self.chains.entry(tenant.clone()).or_default();
         for (sequence, hash, _) in segment.iter().take(events) {
             let at = usize::try_from(sequence).unwrap();
-            match chain.get(at) {
+            if self.holes && chain.len() < at {
+                chain.resize(at, Hash::ZERO);
+            }
+            let length = chain.len();
+            match chain.get_mut(at) {
                 Some(held) if held == hash => {}
+                Some(hole) if self.holes && *hole == Hash::ZERO => *hole = *hash,
                 Some(_) => return SegmentOutcome::Conflict { sequence },
-                None if at == chain.len() => chain.push(*hash),
+                None if at == length => chain.push(*hash),
                 None => {
                     self.faults.push(format!("{tenant} got {at} after {}", chain.len()));
                     return SegmentOutcome::Conflict { sequence };
@@ -224,6 +300,9 @@ impl State {
     }
 
     fn segment(&mut self, segment: &crate::sink::Segment, part: Option<Part>) -> SegmentOutcome {
+        if let Some(refused) = self.refusal(segment) {
+            return refused;
+        }
         match part {
             None => self.store(segment, usize::MAX),
             Some(Part::Fail { applied, retryable }) => {
@@ -252,6 +331,26 @@ fn error(applied: bool, retryable: bool) -> SinkError {
     if applied || retryable { error.with_maybe_applied() } else { error }
 }
 
+/// Counts the calls that hang.
+struct UnderWay<'a>(&'a Store);
+
+impl<'a> UnderWay<'a> {
+    fn new(store: &'a Store) -> Self {
+        let mut state = store.lock();
+        state.under_way += 1;
+        state.most_under_way = state.most_under_way.max(state.under_way);
+        store.changed.notify_all();
+        drop(state);
+        Self(store)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.lock().under_way -= 1;
+    }
+}
+
 #[async_trait]
 impl Sink for Store {
     fn info(&self) -> &SinkInfo {
@@ -277,6 +376,11 @@ impl Sink for Store {
             state.calls.push(call);
             let act = state.script.pop_front().unwrap_or(Act::Succeed);
             let act = if poisoned { Act::Panic } else { act };
+            let hangs = batch
+                .segments()
+                .iter()
+                .find_map(|segment| state.hanging.get(segment.chain().tenant_id.as_str()).copied());
+            let act = hangs.map_or(act, |applied| Act::Hang { applied });
             let applied = matches!(
                 act,
                 Act::Fail { applied: true, .. } | Act::Hang { applied: true } | Act::Succeed
@@ -293,6 +397,13 @@ impl Sink for Store {
                 }
             }
             self.changed.notify_all();
+            let refused = outcomes.iter().any(|outcome| match outcome {
+                SegmentOutcome::Failed { error } => error.kind() == SinkErrorKind::Rejected,
+                _ => false,
+            });
+            if refused && state.refuses_calls {
+                return Err(SinkError::new(SinkErrorKind::Rejected, "scripted"));
+            }
             match act {
                 Act::Succeed | Act::First(_) => return Ok(BatchAck::new(outcomes)),
                 act => act,
@@ -302,14 +413,24 @@ impl Sink for Store {
             Act::Fail { applied, retryable } => Err(error(applied, retryable)),
             Act::Panic => panic!("scripted"),
             Act::WrongCount => Ok(BatchAck::accepted(batch.segments().len() + 1)),
-            _ => std::future::pending().await,
+            _ => {
+                let _under_way = UnderWay::new(self);
+                std::future::pending().await
+            }
         }
     }
 
     async fn head(&self, chain: &ChainRef) -> Result<Option<Head>, SinkError> {
-        let mut state = self.lock();
-        state.heads_asked += 1;
-        self.changed.notify_all();
+        let mute = {
+            let mut state = self.lock();
+            state.heads_asked += 1;
+            self.changed.notify_all();
+            state.mute.contains(chain.tenant_id.as_str())
+        };
+        if mute {
+            std::future::pending::<()>().await;
+        }
+        let state = self.lock();
         if state.locked {
             return Err(error(false, false));
         }

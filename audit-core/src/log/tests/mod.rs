@@ -3,6 +3,7 @@
 mod attempts;
 mod faults;
 mod places;
+mod pressure;
 mod unrecorded;
 
 use std::{
