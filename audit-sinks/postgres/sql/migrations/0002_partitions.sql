@@ -119,6 +119,8 @@ BEGIN
         EXECUTE format('ALTER TABLE agent_audit.%I DETACH PARTITION agent_audit.%I', parent, parent || '_' || suffix);
     END LOOP;
     -- What guarded its rows was inherited and went with the bond.
+    EXECUTE format('DROP TRIGGER IF EXISTS detached_content_only_becomes_absent ON agent_audit.%I',
+        'audit_content_' || suffix);
     EXECUTE format(
         'CREATE TRIGGER detached_content_only_becomes_absent BEFORE UPDATE ON agent_audit.%I
          FOR EACH ROW EXECUTE FUNCTION agent_audit.content_only_becomes_absent()',

@@ -235,6 +235,11 @@ async fn a_month_that_is_over_can_be_detached_and_attached_again() {
         .unwrap();
     assert_eq!(records(&database.reader(), &chain).await, whole.records());
     store(&sink, &part(0..5)).await;
-    // Detached again and dropped: only now is it gone.
-    owner.batch_execute(&last_month.to_owned()).await.unwrap_err();
+    // Detached again and dropped by the owner: only now is it gone.
+    owner.batch_execute(last_month).await.unwrap();
+    for table in ["audit_events", "audit_content", "audit_external_ids"] {
+        owner.batch_execute(&format!("DROP TABLE agent_audit.{table}_{suffix}")).await.unwrap();
+    }
+    assert_eq!(records(&database.reader(), &chain).await, whole.records()[2..]);
+    assert_eq!(sink.head(&chain).await.unwrap().unwrap().sequence, 4);
 }
