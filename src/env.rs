@@ -115,13 +115,8 @@ fn postgres() -> Result<agent_audit_postgres::PostgresSink, SinkError> {
 
 #[cfg(feature = "s3")]
 async fn s3() -> Result<agent_audit_s3::S3Sink, SinkError> {
-    use agent_audit_core::sink::SinkErrorKind;
     use agent_audit_s3::{S3Config, S3Sink};
-    let config = S3Config::from_env()?.ok_or_else(|| {
-        let context = "the environment variable AGENT_AUDIT_S3_BUCKET is not set: name the bucket";
-        SinkError::new(SinkErrorKind::Misconfigured, context)
-    })?;
-    S3Sink::open(config).await
+    S3Sink::open(S3Config::from_env()?).await
 }
 
 #[cfg(feature = "sqlite")]

@@ -90,8 +90,8 @@ impl ClickHouseConfig {
         }
     }
 
-    /// What the environment says: `AUDIT_CLICKHOUSE_URL`, and, where they are set and not empty,
-    /// `AUDIT_CLICKHOUSE_DATABASE`, `_USER`, `_PASSWORD`, `_NAME`, `_CERTIFICATE`,
+    /// What the environment says: `AGENT_AUDIT_CLICKHOUSE_URL`, and, where they are set and not empty,
+    /// `AGENT_AUDIT_CLICKHOUSE_DATABASE`, `_USER`, `_PASSWORD`, `_NAME`, `_CERTIFICATE`,
     /// `_CONNECT_TIMEOUT_MS`, `_TIMEOUT_MS`, `_ASYNC_INSERT` (`true` or `false`),
     /// `_CONTENT_RETENTION_DAYS`, `_MAX_BATCH_EVENTS` and `_MAX_BATCH_BYTES`.
     ///
@@ -103,7 +103,7 @@ impl ClickHouseConfig {
 
     fn read(variables: &dyn Fn(&str) -> Option<String>) -> Result<Self, SinkError> {
         let set = |name: &str| {
-            let name = format!("AUDIT_CLICKHOUSE_{name}");
+            let name = format!("AGENT_AUDIT_CLICKHOUSE_{name}");
             let value = variables(&name).filter(|value| !value.trim().is_empty());
             value.map(|value| (name, value))
         };
@@ -112,7 +112,7 @@ impl ClickHouseConfig {
             value.trim().parse().map_err(wrong)
         }
         let Some((_, url)) = set("URL") else {
-            return Err(misconfigured("AUDIT_CLICKHOUSE_URL is not set".to_owned()));
+            return Err(misconfigured("AGENT_AUDIT_CLICKHOUSE_URL is not set".to_owned()));
         };
         let mut config = Self::new(url);
         let text = |name, field: &mut String| {
@@ -345,12 +345,12 @@ mod tests {
     #[test]
     fn the_environment_says_everything() {
         let variables = |name: &str| match name {
-            "AUDIT_CLICKHOUSE_URL" => Some("http://h:8123".to_owned()),
-            "AUDIT_CLICKHOUSE_USER" => Some("writer".to_owned()),
-            "AUDIT_CLICKHOUSE_PASSWORD" => Some("s3cret".to_owned()),
-            "AUDIT_CLICKHOUSE_DATABASE" => Some(String::new()),
-            "AUDIT_CLICKHOUSE_ASYNC_INSERT" => Some("true".to_owned()),
-            "AUDIT_CLICKHOUSE_CONTENT_RETENTION_DAYS" => Some("7".to_owned()),
+            "AGENT_AUDIT_CLICKHOUSE_URL" => Some("http://h:8123".to_owned()),
+            "AGENT_AUDIT_CLICKHOUSE_USER" => Some("writer".to_owned()),
+            "AGENT_AUDIT_CLICKHOUSE_PASSWORD" => Some("s3cret".to_owned()),
+            "AGENT_AUDIT_CLICKHOUSE_DATABASE" => Some(String::new()),
+            "AGENT_AUDIT_CLICKHOUSE_ASYNC_INSERT" => Some("true".to_owned()),
+            "AGENT_AUDIT_CLICKHOUSE_CONTENT_RETENTION_DAYS" => Some("7".to_owned()),
             _ => None,
         };
         let config = ClickHouseConfig::read(&variables).unwrap();
@@ -364,14 +364,14 @@ mod tests {
     #[test]
     fn a_variable_that_cannot_be_read_is_named() {
         let missing = ClickHouseConfig::read(&|_| None).unwrap_err();
-        assert!(missing.to_string().contains("AUDIT_CLICKHOUSE_URL"), "{missing}");
+        assert!(missing.to_string().contains("AGENT_AUDIT_CLICKHOUSE_URL"), "{missing}");
         let wrong = |name: &str| match name {
-            "AUDIT_CLICKHOUSE_URL" => Some("http://h".to_owned()),
-            "AUDIT_CLICKHOUSE_TIMEOUT_MS" => Some("soon".to_owned()),
+            "AGENT_AUDIT_CLICKHOUSE_URL" => Some("http://h".to_owned()),
+            "AGENT_AUDIT_CLICKHOUSE_TIMEOUT_MS" => Some("soon".to_owned()),
             _ => None,
         };
         let wrong = ClickHouseConfig::read(&wrong).unwrap_err();
-        assert!(wrong.to_string().contains("AUDIT_CLICKHOUSE_TIMEOUT_MS"), "{wrong}");
+        assert!(wrong.to_string().contains("AGENT_AUDIT_CLICKHOUSE_TIMEOUT_MS"), "{wrong}");
     }
 
     #[test]

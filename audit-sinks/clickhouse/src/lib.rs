@@ -43,8 +43,10 @@
 //! four inserts at a time; the server's documentation does not promise it.
 //!
 //! The loser's rows are in the table then. They are read behind the first ones, so that the verifier
-//! names the fork, and nothing of them was acknowledged. A log owns its chains through its journal,
-//! so two writers of one chain are a mistake of who runs them: a copied directory, for example.
+//! names the fork, and nothing of them was acknowledged. Where they reach further than the winner
+//! has come, the winner gets a conflict there as well: its chain stops, and a person has to decide. A
+//! log owns its chains through its journal, so two writers of one chain are a mistake of who runs
+//! them: a copied directory, for example.
 //!
 //! # Tables
 //!

@@ -2,10 +2,10 @@
 
 use std::{error::Error, fmt};
 
-use agent_audit_core::{hash::Hash, record::Record};
+use agent_audit_core::{canonical::EventView, hash::Hash, record::Record};
 use serde::Deserialize;
 
-use crate::wire;
+use crate::{line, wire};
 
 /// How events are written into messages. A reader tells the two apart by themselves.
 ///
@@ -36,21 +36,22 @@ impl Encoding {
     /// # Errors
     /// [`MalformedMessage`] where the record holds what no writer writes.
     pub fn encode(self, record: &Record) -> Result<Vec<u8>, MalformedMessage> {
-        self.encode_hashed(record, &record.event_hash())
+        let view = record.view().map_err(|_| MalformedMessage("its event is not canonical"))?;
+        self.encode_known(record, &view, &record.event_hash())
     }
 
-    pub(crate) fn encode_hashed(
+    /// The same where it is known what the event says, and its hash.
+    pub(crate) fn encode_known(
         self,
         record: &Record,
+        view: &EventView<'_>,
         hash: &Hash,
     ) -> Result<Vec<u8>, MalformedMessage> {
-        match self {
-            Self::Json => match record.to_json_line() {
-                Ok(line) => Ok(line.into_bytes()),
-                Err(_) => Err(MalformedMessage("its event is not canonical")),
-            },
-            Self::Protobuf => wire::encode(record, hash).map_err(MalformedMessage),
-        }
+        let value = match self {
+            Self::Json => line::encode(record, hash),
+            Self::Protobuf => wire::encode(record, view, hash),
+        };
+        value.map_err(MalformedMessage)
     }
 
     /// The name of the encoding, as in the header `audit-encoding`.

@@ -87,6 +87,7 @@
 mod config;
 mod encoding;
 mod error;
+mod line;
 mod producer;
 mod relay;
 mod sink;

@@ -57,9 +57,8 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, slot: Box<Slot>) {
         match result {
             Ok(_) => {
-                if self.acknowledged.fetch_add(1, Ordering::Relaxed) % 256 == 0
-                    || slot.reports.last()
-                {
+                let before = self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                if before.is_multiple_of(256) || slot.reports.last() {
                     *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 }
             }

@@ -8,7 +8,6 @@ use std::{
 };
 
 use agent_audit_core::{
-    canonical::EventView,
     hash::Hash,
     record::Record,
     sink::{
@@ -200,8 +199,8 @@ impl KafkaSink {
     }
 
     fn message(&self, hash: &Hash, record: &Record) -> Option<(Vec<u8>, OwnedHeaders)> {
-        let value = self.encoding.encode_hashed(record, hash).ok()?;
-        let view: EventView<'_> = record.view().ok()?;
+        let view = record.view().ok()?;
+        let value = self.encoding.encode_known(record, &view, hash).ok()?;
         let mut hex = [0; 64];
         hash.write_hex(&mut hex);
         let header = |key: &'static str, value: &[u8], headers: OwnedHeaders| {

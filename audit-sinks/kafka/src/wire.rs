@@ -1,6 +1,7 @@
 //! The Protobuf form: the messages `Record` and `PartBody` of `docs/schema/agent-audit-1.0.proto`.
 
 use agent_audit_core::{
+    canonical::EventView,
     content::{AbsentReason, PartBody, Salt, Sealed},
     hash::Hash,
     id::EventId,
@@ -84,8 +85,11 @@ struct WireAbsent {
 }
 
 /// Writes a record whose hash is known.
-pub(crate) fn encode(record: &Record, hash: &Hash) -> Result<Vec<u8>, &'static str> {
-    let view = record.view().map_err(|_| "its event is not canonical")?;
+pub(crate) fn encode(
+    record: &Record,
+    view: &EventView<'_>,
+    hash: &Hash,
+) -> Result<Vec<u8>, &'static str> {
     // Text in a view is as it stands in the JSON; where it holds escapes, the event itself tells.
     let plain = !view.session_id.contains('\\');
     let session_id = if plain {
@@ -202,7 +206,8 @@ mod tests {
 
     /// The fields of a message of the schema file: number and kind by name.
     fn declared(message: &str) -> BTreeMap<String, (u32, String)> {
-        let text = include_str!("../../../docs/schema/agent-audit-1.0.proto");
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/agent-audit-1.0.proto");
+        let text = std::fs::read_to_string(file).unwrap();
         let from = text.find(&format!("message {message} {{")).unwrap();
         let body = &text[from..from + text[from..].find("\n}").unwrap()];
         let fields = body.lines().filter_map(|line| {
@@ -277,8 +282,8 @@ mod tests {
         // Decoded by the names of the schema file alone.
         let mut chain = TestChain::new();
         let record = chain.extend(3).records()[2].clone();
-        let encoded = encode(&record, &record.event_hash()).unwrap();
         let view = record.view().unwrap();
+        let encoded = encode(&record, &view, &record.event_hash()).unwrap();
         let named = declared("Record");
         let mut rest = &encoded[..];
         let mut texts = BTreeMap::new();
@@ -314,8 +319,10 @@ mod tests {
     #[test]
     fn what_is_said_beside_the_event_must_agree_with_it() {
         let record = TestChain::new().extend(1).records()[0].clone();
-        let sound =
-            WireRecord::decode(&encode(&record, &record.event_hash()).unwrap()[..]).unwrap();
+        let sound = WireRecord::decode(
+            &encode(&record, &record.view().unwrap(), &record.event_hash()).unwrap()[..],
+        )
+        .unwrap();
         let changes: [fn(&mut WireRecord); 6] = [
             |wire| wire.tenant_id.push('x'),
             |wire| wire.chain_id.push('x'),

@@ -48,7 +48,7 @@ fn main() {
         bytes / messages.len()
     );
     let instant = Service::start(|request| {
-        let records = request.body.windows(14).filter(|w| *w == br#""PartitionKey"#).count();
+        let records = request.body.windows(14).filter(|w| *w == br#""PartitionKey""#).count();
         let one = r#"{"SequenceNumber":"49590338271490256608559692538361571095921575989136588898","ShardId":"shardId-000000000000"}"#;
         let records = vec![one; records].join(",");
         let body = format!(r#"{{"FailedRecordCount":0,"Records":[{records}]}}"#).into_bytes();

@@ -115,7 +115,8 @@ pub struct OtlpConfig {
     /// root program where nothing is said.
     #[serde(default)]
     pub certificate: Option<PathBuf>,
-    /// A PEM file with the certificate that this process shows; it goes with `client_key`.
+    /// A PEM file with the certificate that this process shows; it goes with `client_key`, and over
+    /// HTTP with `certificate` too.
     #[serde(default)]
     pub client_certificate: Option<PathBuf>,
     /// A PEM file with the private key to `client_certificate`.

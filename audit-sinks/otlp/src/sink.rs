@@ -62,9 +62,8 @@ impl OtlpSink {
     /// password, a header that cannot be sent, a certificate that cannot be read.
     pub fn new(config: OtlpConfig) -> Result<Self, SinkError> {
         let exporter = Exporter::new(&config)?;
-        // A record is about twice as large as its event, so that a batch is about one request.
-        let info = SinkInfo::new(config.name.clone(), "otlp")
-            .with_max_batch(1_000, (config.max_request_bytes / 2).max(1));
+        // Eight requests or so: after a lost answer no more than that is sent again.
+        let info = SinkInfo::new(config.name.clone(), "otlp").with_max_batch(1_000, 2 << 20);
         let mapping = Mapping::new(&config);
         let (quiet_until, turn) = (Mutex::new(None), AtomicUsize::new(0));
         Ok(Self { info, config, exporter, mapping, quiet_until, turn })

@@ -28,8 +28,8 @@ pub(crate) struct Exporter {
 
 #[derive(Debug)]
 enum Way {
-    Grpc(grpc::Grpc),
-    Http(http::Http),
+    Grpc(Box<grpc::Grpc>),
+    Http(Box<http::Http>),
 }
 
 impl Exporter {
@@ -43,8 +43,8 @@ impl Exporter {
             endpoint.authority().map(hyper::http::uri::Authority::as_str).unwrap_or_default()
         );
         let protocol = match config.protocol {
-            Protocol::Grpc => Way::Grpc(grpc::Grpc::new(config, &place)?),
-            Protocol::HttpProtobuf => Way::Http(http::Http::new(config, endpoint)?),
+            Protocol::Grpc => Way::Grpc(Box::new(grpc::Grpc::new(config, &place)?)),
+            Protocol::HttpProtobuf => Way::Http(Box::new(http::Http::new(config, endpoint)?)),
         };
         Ok(Self { protocol, timeout: config.timeout(), place })
     }
@@ -119,11 +119,19 @@ fn file(path: &std::path::Path) -> Result<Vec<u8>, SinkError> {
     })
 }
 
-/// Whether only one of certificate and key is there.
-fn identity(config: &OtlpConfig) -> Result<Option<(Vec<u8>, Vec<u8>)>, SinkError> {
+/// What this process shows of itself, in PEM.
+struct Identity {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+/// The certificate and the key that the configuration names, which go together.
+fn identity(config: &OtlpConfig) -> Result<Option<Identity>, SinkError> {
     match (&config.client_certificate, &config.client_key) {
         (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => Ok(Some((file(certificate)?, file(key)?))),
+        (Some(certificate), Some(key)) => {
+            Ok(Some(Identity { certificate: file(certificate)?, key: file(key)? }))
+        }
         _ => Err(SinkError::new(
             SinkErrorKind::Misconfigured,
             "client_certificate and client_key go together, and one is missing",
@@ -168,6 +176,16 @@ mod tests {
                 assert!(error.to_string().contains(name), "{error}");
                 assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_told() {
+        for mut config in [OtlpConfig::grpc("https://c"), OtlpConfig::http("https://c")] {
+            config.client_certificate = Some("certificate.pem".into());
+            let error = Exporter::new(&config).unwrap_err();
+            assert_eq!(error.kind(), SinkErrorKind::Misconfigured);
+            assert!(error.to_string().contains("client_key"), "{error}");
         }
     }
 

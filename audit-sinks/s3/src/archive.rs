@@ -170,7 +170,7 @@ impl S3Archive {
         let take = |entry: KeyVersions| {
             let first = layout.manifest_first(chain, &entry.key);
             entries.push(entry);
-            first.is_none_or(|first| first > from)
+            from == 0 || first.is_none_or(|first| first > from)
         };
         let prefix = layout.manifests(chain);
         self.shelf.bucket.walk(&prefix, Page::default(), 1_000, take).await?;

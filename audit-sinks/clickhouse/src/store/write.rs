@@ -10,7 +10,7 @@
 //! Content goes first and events second, so that an event that is there has its content. An insert
 //! is one part, all of it or nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use agent_audit_core::{
     hash::{self, Hash},
@@ -238,13 +238,23 @@ async fn confirm(
         .await
         .map_err(|fault| fault.maybe_applied(true))?;
     let mut outcomes = Vec::with_capacity(segments.len());
+    let mut refused: HashMap<&ChainRef, u64> = HashMap::new();
     for fresh in segments {
-        let known = stored.of(fresh.segment.chain());
+        let chain = fresh.segment.chain();
+        // What follows an event that lost its place has nothing to follow.
+        if let Some(before) = refused.get(chain) {
+            let text = format!("append to chain {chain}: another event is stored at {before}");
+            let fault = Fault::new(SinkErrorKind::Rejected, text).maybe_applied(true);
+            outcomes.push((fresh.place, failed(fault)));
+            continue;
+        }
+        let known = stored.of(chain);
         let mut outcome = SegmentOutcome::Accepted;
         for (sequence, hash, _) in fresh.segment.iter().skip_while(|(at, ..)| *at < fresh.first) {
             match known.get(&sequence) {
                 Some(stored) if stored == hash => {}
                 Some(_) => {
+                    refused.insert(chain, sequence);
                     outcome = SegmentOutcome::Conflict { sequence };
                     break;
                 }

@@ -101,6 +101,37 @@ async fn other_events_at_the_same_moment_are_a_conflict_and_the_first_are_kept()
 
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_CLICKHOUSE: servers/with clickhouse -- cargo test -- --include-ignored"]
+async fn what_follows_an_event_that_came_second_is_refused_with_it() {
+    let database = Database::new().await;
+    let interposer = Interposer::start(database.address()).await;
+    let mut chain = TestChain::new();
+    store(&database.sink(), &chain.extend(3)).await;
+    let mut fork = chain.fork(3);
+    let first = chain.extend(1);
+    let (second, third) = (fork.extend(2), fork.extend(2));
+    let mut bystander = TestChain::new();
+    let sink = overtaken(&database, &interposer, first).await;
+    let outcomes = append(&sink, &[&second, &bystander.extend(2), &third]).await;
+    let [
+        SegmentOutcome::Conflict { sequence: 3 },
+        SegmentOutcome::Accepted,
+        SegmentOutcome::Failed { error },
+    ] = &outcomes[..]
+    else {
+        panic!("{outcomes:?}");
+    };
+    assert!(!error.is_retryable() && error.maybe_applied(), "{error}");
+    assert_eq!(database.records(bystander.chain()).await, bystander.records());
+    assert!(database.records(chain.chain()).await[3] == chain.records()[3]);
+    // The rows that came second are at positions that the first writer has not reached: it is told
+    // so, and a person has to decide.
+    let outcomes = append(&database.sink(), &[&chain.extend(1)]).await;
+    let told = matches!(outcomes[..], [SegmentOutcome::Conflict { sequence: 4 }]);
+    assert!(told, "{outcomes:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs AUDIT_TEST_CLICKHOUSE: servers/with clickhouse -- cargo test -- --include-ignored"]
 async fn many_writers_of_one_chain_leave_one_that_was_acknowledged() {
     let database = Database::new().await;
     let chain = TestChain::new();

@@ -40,9 +40,8 @@ async fn columns_say_what_the_event_says() {
     assert_eq!(column(5, "decided_after_us"), "4200000");
     assert_eq!(column(7, "tool_name"), "refund");
     // What the database itself finds by them.
-    let found = database.count("audit_events WHERE has(external_ids.key, 'refund_id')").await
-        + database.count("audit_events WHERE notEmpty(external_ids.value)").await;
-    assert!(found > 0, "things outside are found");
+    let outside = "audit_events WHERE notEmpty(external_ids.value)";
+    assert!(database.count(outside).await > 0, "things outside are found");
     let day = "audit_events WHERE toDate(timestamp_utc) >= today() - 1 AND tool_name = 'refund'";
     assert!(database.count(day).await > 0, "times are times");
 }

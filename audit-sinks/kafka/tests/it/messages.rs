@@ -122,3 +122,17 @@ async fn a_chain_stays_in_one_partition_and_in_order() {
         assert_eq!(ledger.records(chain.chain()), chain.records());
     }
 }
+
+#[tokio::test]
+#[ignore = "needs AUDIT_TEST_KAFKA: servers/with kafka -- cargo test -- --include-ignored"]
+async fn a_batch_larger_than_the_buffer_waits_for_its_own_beginning() {
+    let topic = cluster::topic(&cluster::brokers(), 2, cluster::ROOM).await;
+    let config =
+        cluster::config(&topic).with_max_message_bytes(100_000).with_max_buffered_bytes(100_000);
+    let sink = cluster::sink(config);
+    let mut chain = TestChain::new();
+    cluster::store(&*sink, &chain.extend(1_000)).await;
+    let bytes: usize = chain.records().iter().map(|record| record.to_bytes().len()).sum();
+    assert!(bytes > 500_000, "it is larger by far: {bytes}");
+    assert_eq!(cluster::records(&cluster::brokers(), &topic, chain.chain()), chain.records());
+}

@@ -66,8 +66,8 @@ impl Grpc {
                 Some(path) => tls.ca_certificate(Certificate::from_pem(file(path)?)),
                 None => tls.with_webpki_roots(),
             };
-            if let Some((certificate, key)) = identity(config)? {
-                tls = tls.identity(Identity::from_pem(certificate, key));
+            if let Some(shown) = identity(config)? {
+                tls = tls.identity(Identity::from_pem(shown.certificate, shown.key));
             }
             endpoint = endpoint.tls_config(tls).map_err(|error| {
                 misconfigured("the certificates cannot be used for TLS").with_source(error)

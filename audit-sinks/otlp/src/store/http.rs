@@ -143,12 +143,12 @@ fn trust(config: &OtlpConfig) -> Result<Option<ClientConfig>, SinkError> {
             .with_root_certificates(roots);
     let config = match identity {
         None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| {
+        Some(shown) => {
+            let key = PrivateKeyDer::from_pem_slice(&shown.key).map_err(|_| {
                 SinkError::new(SinkErrorKind::Misconfigured, "client_key holds no private key")
             })?;
             builder
-                .with_client_auth_cert(certificates(&certificate)?, key)
+                .with_client_auth_cert(certificates(&shown.certificate)?, key)
                 .map_err(|error| unusable(&error))?
         }
     };

@@ -142,27 +142,40 @@ async fn requests_are_packed_and_carry_their_headers() {
 
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_OTLP_TLS_GRPC: servers/with otlp -- cargo test -- --include-ignored"]
-async fn a_collector_behind_tls_is_trusted_by_its_certificate_alone() {
+async fn a_collector_behind_tls_and_its_client_trust_each_other_by_certificate() {
     for (way, variable) in
         [(Way::Grpc, "AUDIT_TEST_OTLP_TLS_GRPC"), (Way::Http, "AUDIT_TEST_OTLP_TLS_HTTP")]
     {
+        let (certificate, key) = (required("AUDIT_TEST_OTLP_CA"), required("AUDIT_TEST_OTLP_KEY"));
         let config = way.config(&required(variable));
-        let stranger = OtlpSink::new(config.clone()).unwrap();
-        let error = failure(&stranger).await;
+        let error = failure(&OtlpSink::new(config.clone()).unwrap()).await;
         assert_eq!(error.kind(), SinkErrorKind::Unavailable);
         assert!(!error.maybe_applied(), "{error:?}");
         assert!(error.to_string().contains("certificate"), "{way:?}: {error}");
 
-        let config = config.with_certificate(required("AUDIT_TEST_OTLP_CA"));
-        let sink = OtlpSink::new(config.clone()).unwrap();
+        let trusting = config.with_certificate(&certificate);
+        let error = failure(&OtlpSink::new(trusting.clone()).unwrap()).await;
+        assert_eq!(error.kind(), SinkErrorKind::Unavailable, "{way:?}: it shows no certificate");
+
+        let known = trusting.clone().with_client_certificate(&certificate, &key);
+        let sink = OtlpSink::new(known).unwrap();
         let mut chain = TestChain::new();
         let outcomes = append(&sink, &[&chain.extend(3)]).await;
         assert!(matches!(outcomes[..], [SegmentOutcome::Accepted]), "{way:?}: {outcomes:?}");
-        let stored = Collector::shared().records(chain.chain()).await;
-        assert_eq!(stored.len(), 3);
+        assert_eq!(Collector::shared().records(chain.chain()).await.len(), 3);
 
-        let missing = OtlpSink::new(config.with_certificate("/no/such.pem")).unwrap_err();
-        assert_eq!(missing.kind(), SinkErrorKind::Misconfigured);
+        // A key is no certificate, and a certificate no key.
+        for wrong in [
+            trusting.clone().with_certificate("/no/such.pem"),
+            trusting.clone().with_certificate(&key),
+            trusting.clone().with_client_certificate(&certificate, &certificate),
+            trusting.clone().with_client_certificate(&certificate, "/no/such.pem"),
+        ] {
+            match OtlpSink::new(wrong) {
+                Ok(sink) => drop(failure(&sink).await),
+                Err(error) => assert_eq!(error.kind(), SinkErrorKind::Misconfigured, "{error}"),
+            }
+        }
     }
 }
 

@@ -67,7 +67,9 @@ impl std::fmt::Display for Address {
 pub(super) fn shown(url: &SecretString) -> String {
     let config = Parameters::of(url.expose_secret()).ok().and_then(|mut url| {
         // These two have values that the client's own reader does not know.
-        (url.take("sslmode"), url.take("sslrootcert"));
+        for name in ["sslmode", "sslrootcert"] {
+            url.take(name);
+        }
         url.rest.parse().ok()
     });
     config.map_or_else(|| "(not readable)".to_owned(), |config| describe(&config))

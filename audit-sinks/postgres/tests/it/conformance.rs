@@ -7,6 +7,7 @@ use agent_audit_core::{
     record::Record,
     sink::{ChainRef, Sink},
 };
+use agent_audit_postgres::PostgresStore;
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
@@ -17,12 +18,14 @@ use super::{
 
 struct Postgres {
     database: &'static Database,
+    reader: PostgresStore,
     lock: Mutex<Option<Client>>,
 }
 
 impl Postgres {
     async fn shared() -> Self {
-        Self { database: Database::shared().await, lock: Mutex::default() }
+        let database = Database::shared().await;
+        Self { database, reader: database.reader(), lock: Mutex::default() }
     }
 }
 
@@ -33,7 +36,7 @@ impl Harness for Postgres {
     }
 
     async fn read_back(&self, chain: &ChainRef) -> Vec<Record> {
-        records(&self.database.reader(), chain).await
+        records(&self.reader, chain).await
     }
 
     fn credentials(&self) -> Vec<String> {

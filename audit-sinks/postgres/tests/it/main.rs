@@ -11,6 +11,7 @@ mod privileges;
 mod reading;
 mod tenants;
 mod tls;
+mod verifying;
 mod writing;
 
 use agent_audit_core::{

@@ -34,7 +34,6 @@ fn statements(table: &str, column: &str) -> Vec<(&'static str, String)> {
         ("rename", format!("ALTER TABLE {name} RENAME TO forged")),
         ("disable triggers", format!("ALTER TABLE {name} DISABLE TRIGGER ALL")),
         ("disable security", format!("ALTER TABLE {name} DISABLE ROW LEVEL SECURITY")),
-        ("grant", format!("GRANT SELECT ON {name} TO PUBLIC")),
         (
             "add a trigger",
             format!(
@@ -66,7 +65,6 @@ fn allowed(role: &str) -> BTreeSet<String> {
             let mut all = read(&["audit_migrations"]);
             all.insert("audit_events: select nothing".to_owned());
             all.insert("audit_content: select nothing".to_owned());
-            all.insert("audit_content: lock".to_owned());
             all
         }
         _ => BTreeSet::new(),

@@ -85,6 +85,16 @@ impl ArchiveFindingKind {
 }
 
 /// One thing that a reader found. `Display` says it in one sentence.
+///
+/// ```
+/// use agent_audit_core::verify::Severity;
+/// use agent_audit_s3::ArchiveFinding;
+/// fn alarms(findings: &[ArchiveFinding]) -> Vec<String> {
+///     let tampering = |f: &&ArchiveFinding| f.kind.severity() == Severity::Tampering;
+///     findings.iter().filter(tampering).map(ToString::to_string).collect()
+/// }
+/// assert!(alarms(&[]).is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ArchiveFinding {

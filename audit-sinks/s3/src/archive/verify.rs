@@ -107,7 +107,7 @@ impl S3Archive {
     /// each object's version, SHA-256 and lock, each event's bytes, links and content, and that
     /// nothing was written over, hidden or left out.
     ///
-    /// Reads every object once. Memory is bounded by a few objects, plus about 200 bytes for each
+    /// Reads every object once. Memory is bounded by a few objects, plus a few hundred bytes for each
     /// object that there is.
     ///
     /// # Errors

@@ -151,9 +151,12 @@ impl Walk {
         let signed = match fetched.manifest {
             Ok(signed) => signed,
             Err(what) => {
-                let place = self.shelf.layout.manifest_first(&self.chain, &key);
-                let kind = if place.is_some() { Kind::ManifestChanged } else { Kind::Foreign };
-                say(kind, &key, format!("is not the manifest that belongs there: {what}"));
+                if self.shelf.layout.manifest_first(&self.chain, &key).is_none() {
+                    say(Kind::Foreign, &key, "is no manifest".to_owned());
+                    return found;
+                }
+                let detail = format!("is not the manifest that belongs there: {what}");
+                say(Kind::ManifestChanged, &key, detail);
                 // What follows cannot be held against it.
                 (self.next, self.previous) = (None, None);
                 return found;

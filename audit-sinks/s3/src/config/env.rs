@@ -11,11 +11,11 @@ use secrecy::SecretString;
 use super::{CreateOnce, Lock, LockMode, ObjectFormat, S3Config, S3Credentials};
 
 impl S3Config {
-    /// The configuration that the environment holds, or `None` where it names no bucket.
+    /// The configuration that the environment holds.
     ///
     /// | variable | setting |
     /// |---|---|
-    /// | `AGENT_AUDIT_S3_BUCKET` | [`bucket`](Self::bucket); without it there is no archive |
+    /// | `AGENT_AUDIT_S3_BUCKET` | [`bucket`](Self::bucket); must be set |
     /// | `AGENT_AUDIT_S3_NAME`, `_PREFIX`, `_ENDPOINT`, `_REGION` | as named |
     /// | `AGENT_AUDIT_S3_PATH_STYLE` | `true` or `false`; `true` where an endpoint is given |
     /// | `AGENT_AUDIT_S3_ACCESS_KEY_ID`, `_SECRET_ACCESS_KEY`, `_SESSION_TOKEN` | [`credentials`](Self::credentials) |
@@ -30,27 +30,29 @@ impl S3Config {
     /// | `AGENT_AUDIT_S3_PARALLELISM`, `_MAX_BATCH_EVENTS`, `_MAX_BATCH_BYTES`, `_MAX_OBJECT_BYTES`, `_CONNECT_TIMEOUT_MS`, `_TIMEOUT_MS` | as named |
     ///
     /// # Errors
-    /// [`SinkError`] that names the variable whose value cannot be used. It does not repeat the value.
+    /// [`SinkError`] that names the variable that is missing, or whose value cannot be used. It does not
+    /// repeat the value.
     ///
     /// ```
     /// use agent_audit_s3::S3Config;
     /// # if std::env::var_os("AGENT_AUDIT_S3_BUCKET").is_none() {
-    /// assert!(S3Config::from_env()?.is_none(), "no bucket is named here");
+    /// let error = S3Config::from_env().unwrap_err();
+    /// assert!(error.to_string().contains("AGENT_AUDIT_S3_BUCKET"));
     /// # }
-    /// # Ok::<(), agent_audit_core::sink::SinkError>(())
     /// ```
-    pub fn from_env() -> Result<Option<Self>, SinkError> {
+    pub fn from_env() -> Result<Self, SinkError> {
         Self::from_variables(&|name| std::env::var(name).ok())
     }
 
-    fn from_variables(
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Option<Self>, SinkError> {
+    fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SinkError> {
         let get = |name: &str| {
             let value = variable(&format!("AGENT_AUDIT_S3_{name}"));
             value.filter(|value| !value.is_empty())
         };
-        let Some(bucket) = get("BUCKET") else { return Ok(None) };
+        let bucket = get("BUCKET").ok_or_else(|| {
+            let text = "AGENT_AUDIT_S3_BUCKET is not set: it names the bucket of the archive";
+            SinkError::new(SinkErrorKind::Misconfigured, text)
+        })?;
         let mut config = Self::new(bucket);
         if let Some(name) = get("NAME") {
             config.name = name;
@@ -94,7 +96,7 @@ impl S3Config {
         ] {
             *setting = parsed(&get, name)?.unwrap_or(*setting);
         }
-        Ok(Some(config))
+        Ok(config)
     }
 }
 
@@ -152,7 +154,7 @@ fn wrong(name: &str, wanted: &str) -> SinkError {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Option<S3Config>, SinkError> {
+    fn read(variables: &[(&str, &str)]) -> Result<S3Config, SinkError> {
         S3Config::from_variables(&|name| {
             let name = name.strip_prefix("AGENT_AUDIT_S3_")?;
             variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
@@ -161,7 +163,6 @@ mod tests {
 
     #[test]
     fn every_variable_is_a_setting() {
-        assert!(read(&[]).unwrap().is_none());
         let key = "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
         let config = read(&[
             ("BUCKET", "ledger"),
@@ -187,7 +188,7 @@ mod tests {
             ("CONNECT_TIMEOUT_MS", "7"),
             ("TIMEOUT_MS", "8"),
         ]);
-        let config = config.unwrap().unwrap();
+        let config = config.unwrap();
         assert_eq!((config.name.as_str(), config.prefix.as_str()), ("cold", "audit"));
         assert!(config.path_style && config.legal_hold && !config.unsigned_manifests);
         assert_eq!(config.lock, Some(Lock::governance(Duration::from_secs(172_800))));
@@ -215,6 +216,7 @@ mod tests {
             let error = read(&[("BUCKET", "b"), (name, value)]).unwrap_err().to_string();
             assert!(error.contains(name) && !error.contains("canary"), "{error}");
         }
+        assert!(read(&[]).unwrap_err().to_string().contains("AGENT_AUDIT_S3_BUCKET"));
         for (given, missing) in [
             (("LOCK_MODE", "compliance"), "RETENTION_DAYS"),
             (("RETENTION_DAYS", "1"), "LOCK_MODE"),

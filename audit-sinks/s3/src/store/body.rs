@@ -94,9 +94,9 @@ fn lines(records: &[Record]) -> Result<Vec<u8>, String> {
     let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL).map_err(text)?;
     encoder.include_checksum(true).map_err(text)?;
     for record in records {
-        let mut line = record.to_json_line().map_err(|error| error.to_string())?;
-        line.push('\n');
-        encoder.write_all(line.as_bytes()).map_err(text)?;
+        let mut line = record.to_json_line_with(&record.event_hash());
+        line.push(b'\n');
+        encoder.write_all(&line).map_err(text)?;
     }
     encoder.finish().map_err(text)
 }

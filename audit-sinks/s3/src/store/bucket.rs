@@ -174,10 +174,16 @@ impl Bucket {
         let request = self.client.get_object().bucket(&*self.name).key(key);
         let answer = match request.set_version_id(version.map(str::to_owned)).send().await {
             Ok(answer) => answer,
-            // A delete marker answers 405 to whoever asks for it by its version.
             Err(error) => {
                 let fault = Fault::of(&error, &doing);
-                let gone = fault.is_not_found() || fault.status() == Some(405);
+                let gone = match fault.status() {
+                    Some(404) => fault.is_not_found(),
+                    // A delete marker, asked for by its version.
+                    Some(405) => true,
+                    // What is no version id at all.
+                    Some(400) => version.is_some() && fault.kind == SinkErrorKind::Misconfigured,
+                    _ => false,
+                };
                 return if gone { Ok(None) } else { Err(fault) };
             }
         };
@@ -270,16 +276,19 @@ impl Bucket {
         Ok(())
     }
 
-    /// The first key below a prefix, from a place on.
+    /// The first key below a prefix that is `wanted`, from a place on.
     pub(crate) async fn first(
         &self,
         prefix: &str,
         from: Page,
+        wanted: impl Fn(&str) -> bool + Send + Sync,
     ) -> Result<Option<KeyVersions>, Fault> {
         let mut first = None;
-        let take = |entry| {
-            first = Some(entry);
-            false
+        let take = |entry: KeyVersions| {
+            if wanted(&entry.key) {
+                first = Some(entry);
+            }
+            first.is_none()
         };
         self.walk(prefix, from, 8, take).await?;
         Ok(first)

@@ -351,7 +351,7 @@ impl Chains {
                 let what = format!("put {key}: the bucket keeps no versions; enable versioning");
                 return Err(Fault::new(SinkErrorKind::Misconfigured, what));
             }
-            let entry = bucket.first(&key, super::Page::default()).await;
+            let entry = bucket.first(&key, super::Page::default(), |found| found == key).await;
             let entry = entry.map_err(Fault::maybe_applied)?;
             if entry.as_ref().and_then(|entry| entry.oldest()) != Some(&version) {
                 return Ok(None);

@@ -24,8 +24,7 @@ pub(crate) struct Shelf {
 impl Shelf {
     /// The newest manifest of a chain.
     pub(crate) async fn newest(&self, chain: &ChainRef) -> Result<Option<SignedManifest>, Fault> {
-        let entry = self.bucket.first(&self.layout.manifests(chain), Page::default()).await?;
-        match entry {
+        match self.first_manifest(chain, Page::default()).await? {
             Some(entry) => self.manifest(chain, &entry).await.map(Some),
             None => Ok(None),
         }
@@ -34,10 +33,21 @@ impl Shelf {
     /// The manifest of the object that holds a position; of the newest before it where none does.
     async fn covering(&self, chain: &ChainRef, at: u64) -> Result<Option<SignedManifest>, Fault> {
         let from = Page::after(self.layout.before_manifest(chain, at));
-        match self.bucket.first(&self.layout.manifests(chain), from).await? {
+        match self.first_manifest(chain, from).await? {
             Some(entry) => self.manifest(chain, &entry).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The first key from a place on that is one of a manifest, and not something else that was put
+    /// there.
+    async fn first_manifest(
+        &self,
+        chain: &ChainRef,
+        from: Page,
+    ) -> Result<Option<KeyVersions>, Fault> {
+        let is_one = |key: &str| self.layout.manifest_first(chain, key).is_some();
+        self.bucket.first(&self.layout.manifests(chain), from, is_one).await
     }
 
     /// The first version of a manifest, where it is one and is believed.

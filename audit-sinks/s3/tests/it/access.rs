@@ -89,3 +89,14 @@ async fn a_writer_that_may_not_read_goes_on_behind_an_object_without_a_manifest(
     let kinds: Vec<_> = report.findings.iter().map(|finding| finding.kind).collect();
     assert_eq!(kinds, [ArchiveFindingKind::WrittenTwice], "{:?}", report.findings);
 }
+
+#[test]
+fn the_documentation_shows_the_policies_that_are_tested() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sinks/s3.md");
+    let documentation = std::fs::read_to_string(root).unwrap();
+    for policy in
+        [include_str!("../../policies/writer.json"), include_str!("../../policies/reader.json")]
+    {
+        assert!(documentation.contains(policy.trim()));
+    }
+}

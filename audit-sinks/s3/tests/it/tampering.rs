@@ -6,7 +6,7 @@ use agent_audit_core::{
     conformance::TestChain,
     key::SigningKey,
     sink::{Sink, SinkErrorKind},
-    verify::{FindingKind, Verdict, directory::RecordStore},
+    verify::{FindingKind, Severity, Verdict, directory::RecordStore},
 };
 use agent_audit_s3::{
     ArchiveFindingKind as Kind, ArchiveOptions, ArchiveReport, Lock, S3Archive, S3Sink, S3Store,
@@ -35,8 +35,7 @@ fn kinds(report: &ArchiveReport) -> Vec<Kind> {
 
 fn chain_kinds(report: &ArchiveReport) -> Vec<FindingKind> {
     let findings = report.chains.iter().flat_map(|chain| &chain.findings);
-    let serious = findings.filter(|f| f.kind != FindingKind::Unclosed);
-    let serious = serious.filter(|f| f.kind != FindingKind::UnresolvedAttempt);
+    let serious = findings.filter(|f| matches!(f.severity, Severity::Tampering | Severity::Unsure));
     serious.map(|finding| finding.kind).collect()
 }
 

@@ -186,9 +186,9 @@ async fn a_chain_goes_over_many_days() {
     template.extend(6);
     let days = ["2026-02-28", "2026-02-28", "2026-03-01", "2026-12-31", "2027-01-01", "2031-07-09"];
     let (chain, all) = dated(&template, &days);
-    for at in 0..6 {
+    for record in &all {
         // A fresh handle each time: as after a restart years later.
-        let segment = Segment::new(chain.clone(), vec![all[at].clone()]).unwrap();
+        let segment = Segment::new(chain.clone(), vec![record.clone()]).unwrap();
         store(&place.sink().await, &segment).await;
     }
     assert_eq!(records(&place.archive().await, &chain, 0).await, all);
