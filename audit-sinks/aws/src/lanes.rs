@@ -215,8 +215,9 @@ impl<'a, T: Transport> Run<'a, T> {
         let refused = |what: String| {
             Fault::new(SinkErrorKind::Rejected, format!("event {sequence} of {chain} {what}"))
         };
-        let line =
-            record.to_json_line().map_err(|error| refused(format!("has no line: {error}")))?;
+        let to_line =
+            || record.to_json_line().map_err(|error| refused(format!("has no line: {error}")));
+        let line = to_line()?;
         let event_type =
             record.view().map_err(|error| refused(format!("is no event: {error}")))?.event_type;
         let mut message = Message {
@@ -241,7 +242,7 @@ impl<'a, T: Transport> Run<'a, T> {
                 message.text = text;
                 return Ok(message);
             }
-            return self.refer(message, record.to_json_line().unwrap_or_default(), overhead);
+            return self.refer(message, to_line()?, overhead);
         }
         self.refer(message, line, overhead)
     }
@@ -309,6 +310,10 @@ impl<'a, T: Transport> Run<'a, T> {
     /// Fills a request from one lane.
     fn fill(&mut self, request: &mut Request<'a>, lane: usize, plain: bool, large: bool) -> Filled {
         if self.lanes[lane].alone && !request.messages.is_empty() {
+            return Filled::Waits;
+        }
+        // No message is made before there is room for it.
+        if !plain && self.lanes[lane].made.is_empty() {
             return Filled::Waits;
         }
         let Limits { messages, request_bytes, .. } = *self.transport.limits();

@@ -89,6 +89,18 @@
 //! | missing tables, another version of them, unknown database, untrusted certificate | `Misconfigured` |
 //! | an event that the database refuses, alone | `Rejected` |
 //! | a position was given, and no event is there | `Corrupt` |
+//!
+//! # What does not hold
+//!
+//! - A pooler that gives each transaction another session (`PgBouncer` in transaction mode) does not
+//!   work: statements are prepared, and time limits set, once for each connection.
+//! - A part of content or an event of more than 1,000,000,000 bytes is refused.
+//! - Content that was made absent is gone from the tables at once, from the disk with VACUUM, and from
+//!   WAL archives and backups when these go. Destroying a key works in every copy.
+//! - A segment that overlaps a month that was detached cannot be compared and is refused as `Corrupt`;
+//!   what follows the head goes on. A chain without its first months is read from where it begins, and
+//!   the verifier says what is missing.
+//! - Tested with PostgreSQL 15.
 
 mod config;
 mod error;
