@@ -19,7 +19,7 @@ use super::{
     call::race,
     draft::{Draft, Shipment},
     lane::Request,
-    ledger::{Contact, Fault, Flow, Lag, SlotId},
+    ledger::{Contact, Fault, Flow, Lag, Ledger, SlotId},
     outcome::{apply, failures, is_refusal},
     post::Post,
     quarantine::read_quarantined,
@@ -172,33 +172,38 @@ async fn carry(post: &Post, id: SlotId, mut fill: Fill, limit: u64) {
         }
         (shipment, failed, again)
     };
-    if let Some(Shipment { batch, loads }) = shipment {
-        let answer = post.append(std::sync::Arc::clone(&batch), again).await;
-        let outcomes = match answer {
-            Ok(outcomes) => outcomes,
-            Err(error) if is_refusal(&error) => vec![SegmentOutcome::Failed { error }],
-            Err(error) => return delay(post, id, &loads, &error, failed),
-        };
-        let answers = post.judge(&batch, outcomes);
-        let delays = post.delays();
-        let mut ledger = lock(&lane.ledger);
-        if !ledger.retrying {
-            ledger.set_trouble(None);
-        }
-        for (load, answer) in loads.iter().zip(answers) {
-            if !apply(&mut ledger, load, answer, failed, &delays) {
-                if let Flow::Lagging(lag) = ledger.slot(id).flow {
-                    ledger.lag(id, Lag { apart: true, ..lag });
-                }
-                return;
+    let Some(Shipment { batch, loads }) = shipment else {
+        return went_on(&mut lock(&lane.ledger), id, resume, limit);
+    };
+    let outcomes = match post.append(std::sync::Arc::clone(&batch), again).await {
+        Ok(outcomes) => outcomes,
+        Err(error) if is_refusal(&error) => vec![SegmentOutcome::Failed { error }],
+        Err(error) => return delay(post, id, &loads, &error, failed),
+    };
+    let answers = post.judge(&batch, outcomes);
+    let delays = post.delays();
+    let mut ledger = lock(&lane.ledger);
+    if !ledger.retrying {
+        ledger.set_trouble(None);
+    }
+    for (load, answer) in loads.iter().zip(answers) {
+        if !apply(&mut ledger, load, answer, failed, &delays) {
+            if let Flow::Lagging(lag) = ledger.slot(id).flow {
+                ledger.lag(id, Lag { apart: true, ..lag });
             }
+            return;
         }
     }
-    let mut ledger = lock(&lane.ledger);
+    went_on(&mut ledger, id, resume, limit);
+}
+
+/// Takes up that everything of a chain before an entry is settled.
+fn went_on(ledger: &mut Ledger, id: SlotId, resume: u64, limit: u64) {
     let Flow::Lagging(lag) = ledger.slot(id).flow else { return };
     let from = lag.from.max(resume);
     // What the main flow has passed over since is little, and it takes that up itself.
     ledger.lag(id, Lag { apart: from < limit, ..Lag::now(from) });
+    ledger.ease();
 }
 
 /// Notes that a segment failed, and with it the whole call.

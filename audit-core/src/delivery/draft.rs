@@ -135,6 +135,11 @@ impl Draft {
         &mut parts[at]
     }
 
+    /// How many events are in it.
+    pub(super) fn events(&self) -> u64 {
+        self.events as u64
+    }
+
     /// How many events of a chain are in it.
     pub(super) fn taken(&self, slot: SlotId) -> u64 {
         self.part(slot).map_or(0, |part| part.entries.len() as u64)

@@ -251,7 +251,9 @@ impl Lane {
                 state: ledger.state(),
                 circuit: ledger.circuit(),
                 waiting,
-                events_waiting: waiting + ledger.left_behind().0,
+                events_waiting: durable.saturating_sub(ledger.passed)
+                    + ledger.in_hand
+                    + ledger.left_behind().0,
                 bytes_waiting: 0,
                 oldest_waiting: None,
                 last_acknowledged: ledger.last_acknowledged,

@@ -47,6 +47,8 @@ pub(super) struct Ledger {
     pub(super) position: u64,
     /// Entries before this one have been read by the main flow, which has passed over what lags.
     pub(super) passed: u64,
+    /// So many events of live chains the main flow holds, which it has not settled.
+    pub(super) in_hand: u64,
     /// Something has changed since the cursor was stored.
     pub(super) dirty: bool,
     /// The fault of the sink as a whole, while there is one.
@@ -189,6 +191,7 @@ impl Ledger {
             missing: BTreeMap::new(),
             position: cursor.position,
             passed: cursor.position,
+            in_hand: 0,
             dirty: false,
             trouble: None,
             retrying: false,
@@ -485,7 +488,12 @@ impl Ledger {
     /// Catch-up has come as far as the main flow.
     pub(super) fn rejoin(&mut self, id: SlotId) {
         self.set_flow(id, Flow::Live);
-        if self.lagging().next().is_none() {
+        self.ease();
+    }
+
+    /// Forgets the last fault once no chain has failed that has not been taken since.
+    pub(super) fn ease(&mut self) {
+        if self.lagging().all(|(_, lag)| lag.failures == 0) {
             self.last_fault = None;
         }
     }
@@ -558,6 +566,7 @@ impl Ledger {
     pub(super) fn advance(&mut self, position: u64) {
         self.position = self.position.max(position);
         self.passed = self.passed.max(self.position);
+        self.in_hand = 0;
         self.dirty = true;
     }
 

@@ -362,8 +362,12 @@ impl Worker {
             source.main(&lane.ledger, Draft::new(lane.most_events, lane.most_bytes))
         });
         let Some(mut fill) = fill else { return Next::Nothing };
-        if lock(&self.lane().ledger).is_at_end(fill.end) {
-            return Next::Nothing;
+        {
+            let mut ledger = lock(&self.lane().ledger);
+            if ledger.is_at_end(fill.end) {
+                return Next::Nothing;
+            }
+            ledger.in_hand = fill.draft.events();
         }
         self.ask_heads(&mut fill, &mut BTreeSet::new()).await;
         let mut ledger = lock(&self.post.lane.ledger);
@@ -625,6 +629,7 @@ impl Worker {
         let mut ledger = lock(&self.post.lane.ledger);
         // What was read and not sent is read again.
         ledger.passed = ledger.position;
+        ledger.in_hand = 0;
     }
 
     /// First and last event of each chain that the sink would not get; none where the journal cannot

@@ -196,7 +196,9 @@ impl Core {
         }
         let in_turn = match track {
             Track::Lifecycle { opens } => !announced && *opens == (state.next() == 0),
-            Track::Gap(_) | Track::Dead(_) => announced,
+            Track::Gap(_) => announced,
+            // Somebody else may have closed it while this one waited for room.
+            Track::Dead(attempt) => announced && state.open.contains_key(attempt),
             _ => announced && !chain.owes(),
         };
         if !in_turn {
@@ -320,7 +322,8 @@ impl Core {
                 told.gap = None;
                 Ok(())
             }
-            // Somebody else announced the chain, or it must be announced otherwise: look again.
+            // Somebody else announced the chain or closed the attempt, or the chain must be
+            // announced otherwise: look again.
             Err(NotPlaced::PreambleFirst(_)) => Ok(()),
             Err(NotPlaced::Closed) => Err(AuditError::closed()),
             Err(NotPlaced::Failed(error)) => Err(self.lost(chain, error)),
@@ -431,5 +434,33 @@ impl Track {
 impl<'a> Scope<'a> {
     pub(crate) fn system(tenant: &'a TenantId, session: &'a SessionId, agent: &'a AgentId) -> Self {
         Self { tenant, session, agent, parent: None, subject: None, trace: None }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::{attempt::ToolCall, log::AuditLog};
+
+    /// Callers who come at the same time all find the same attempt of a dead process.
+    #[test]
+    fn an_attempt_of_a_dead_process_is_closed_once_however_many_close_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = AuditLog::open(dir.path()).unwrap();
+        let session = log.session("acme", "s", "a").unwrap();
+        let attempt = session.attempt_tool_blocking(ToolCall::new("refund")).unwrap();
+        // As when the process dies: the guard never records an outcome.
+        std::mem::forget(attempt);
+        let core = log.core();
+        let chain = core.chain(&TenantId::new("acme").unwrap());
+        chain.bury_open_attempts();
+        let found: Vec<_> = (0..3).map(|_| core.preamble(&chain).unwrap().unwrap()).collect();
+        for preamble in found {
+            pollster::block_on(core.write_preamble(Who::Caller, &chain, preamble)).unwrap();
+        }
+        let events = chain.lock().next();
+        assert_eq!(events, 3, "the chain's opening, the attempt and one outcome");
+        assert!(core.preamble(&chain).unwrap().is_none());
     }
 }

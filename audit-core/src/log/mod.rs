@@ -178,8 +178,8 @@ impl AuditLog {
     /// it is no longer kept.
     ///
     /// ```
+    /// # async fn release() -> Result<(), Box<dyn std::error::Error>> {
     /// # let dir = tempfile::tempdir()?;
-    /// # let released = pollster::block_on(async {
     /// use agent_audit_core::{log::AuditLog, memory::MemorySink};
     /// let log = AuditLog::builder(dir.path()).with_sink(MemorySink::new()).open()?;
     /// for sink in log.health() {
@@ -187,8 +187,9 @@ impl AuditLog {
     ///         log.release(&sink.name, &event.chain, event.sequence).await?;
     ///     }
     /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(()) });
-    /// # released
+    /// # Ok(())
+    /// # }
+    /// # pollster::block_on(release()).unwrap();
     /// ```
     ///
     /// # Errors

@@ -21,6 +21,8 @@ struct Process {
     writes: String,
     script: Vec<Act>,
     failing: Option<(char, Part)>,
+    /// The sink hangs on a tenant, and stores its events all the same or does not.
+    hanging: Option<(char, bool)>,
     /// Dies in this call of `append`; else at its orderly end.
     dies_in: Option<(usize, bool)>,
     /// Dies wherever it happens to be, and at the latest there.
@@ -58,18 +60,13 @@ fn process() -> impl Strategy<Value = Process> {
         "[abcd]{0,24}",
         prop::collection::vec(act(), 0..6),
         prop::option::of((prop::char::range('a', 'd'), part())),
+        prop::option::weighted(0.2, (prop::char::range('a', 'd'), any::<bool>())),
         prop::option::of((0_usize..5, any::<bool>())),
         fate,
         any::<[bool; 2]>(),
     )
-        .prop_map(|(writes, script, failing, dies_in, fate, [abrupt, trims])| Process {
-            writes,
-            script,
-            failing,
-            dies_in,
-            abrupt,
-            fate,
-            trims,
+        .prop_map(|(writes, script, failing, hanging, dies_in, fate, [abrupt, trims])| {
+            Process { writes, script, failing, hanging, dies_in, abrupt, fate, trims }
         })
 }
 
@@ -93,10 +90,15 @@ fn run(processes: &[Process], heads: bool, most_events: usize) {
             state.tenants.clear();
             let failing = process.failing.map(|(tenant, part)| (tenant.to_string(), part));
             state.tenants.extend(failing);
+            state.hanging = process.hanging.iter().map(|(t, a)| (t.to_string(), *a)).collect();
         }
         let middle = process.writes.len() / 2;
         world.write_all(&process.writes[..middle]);
-        let delivery = world.start(&[&sink]);
+        let timeout = match process.hanging {
+            Some(_) => Duration::from_millis(10),
+            None => options().append_timeout,
+        };
+        let delivery = world.start_with(&[&sink], options().with_append_timeout(timeout));
         world.write_all(&process.writes[middle..]);
         match process.dies_in {
             Some(_) if process.abrupt => {}
@@ -104,6 +106,7 @@ fn run(processes: &[Process], heads: bool, most_events: usize) {
             Some(_) => drop(delivery.close(Duration::from_millis(10))),
             None => {
                 sink.lock().tenants.clear();
+                sink.lock().hanging.clear();
                 assert_eq!(delivery.close(FOREVER), []);
                 world.assert_complete(&sink);
             }
@@ -135,6 +138,7 @@ fn run(processes: &[Process], heads: bool, most_events: usize) {
         let mut state = sink.lock();
         state.script.clear();
         state.tenants.clear();
+        state.hanging.clear();
     }
     let delivery = world.start(&[&sink]);
     assert_eq!(delivery.close(FOREVER), []);
