@@ -79,8 +79,8 @@ fn messages(batch: &Batch) -> Vec<Message> {
     messages
 }
 
-/// Each message is sent once to a queue, because a queue drops the second. Half of the batches go
-/// through the sink first, and half directly.
+/// Each message is sent once to a queue, because a queue drops the second: one batch goes through the
+/// sink, and after it another one directly, into a queue that is longer by then.
 async fn measure(name: &str, endpoint: &str, batches: &[Batch]) {
     let client = client(endpoint);
     let mut ratios = Vec::new();
