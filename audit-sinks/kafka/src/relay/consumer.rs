@@ -129,6 +129,8 @@ pub(super) fn read(shared: &Arc<Shared>, mut reading: Reading) -> Result<RelaySt
             Some(Ok(message)) => {
                 receive(shared, &*reading.router, &message);
                 shared.state().last_error = None;
+                // At once: between two ticks a fast topic would bring far more than there is room for.
+                balance(shared, &consumer);
             }
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                 return Err(fault(&KafkaError::MessageConsumptionFatal(code), "read as a group"));
