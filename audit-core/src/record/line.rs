@@ -13,18 +13,19 @@
 //! where they are not known. Base64 is that of RFC 4648 section 4, with padding.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{MalformedRecord, Record};
 use crate::{
+    canonical::write_string,
     content::{AbsentReason, PartBody, Salt, Sealed},
     hash::Hash,
     id::EventId,
     timestamp::Timestamp,
 };
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Line<'a> {
     event_hash: Hash,
     #[serde(borrow)]
@@ -32,14 +33,14 @@ struct Line<'a> {
     content: Vec<Body>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case", deny_unknown_fields)]
 enum Body {
     Clear {
         salt: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default)]
         text: Option<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default)]
         base64: Option<String>,
     },
     Sealed {
@@ -50,14 +51,14 @@ enum Body {
     },
     Absent {
         reason: Reason,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default)]
         at: Option<Timestamp>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default)]
         evidence: Option<EventId>,
     },
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Reason {
     Erased,
@@ -83,16 +84,49 @@ impl Record {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn to_json_line(&self) -> Result<String, MalformedRecord> {
-        let not_json = |_| MalformedRecord("its event is not JSON".into());
         let text = std::str::from_utf8(&self.event_bytes)
             .map_err(|_| MalformedRecord("its event is not UTF-8".into()))?;
-        let event: &RawValue = serde_json::from_str(text).map_err(not_json)?;
+        let event: &RawValue = serde_json::from_str(text)
+            .map_err(|_| MalformedRecord("its event is not JSON".into()))?;
         if event.get().len() != text.len() || text.contains('\n') {
             return Err(MalformedRecord("its event is not canonical".into()));
         }
-        let content = self.parts.iter().map(Body::of).collect();
-        serde_json::to_string(&Line { event_hash: self.event_hash(), event, content })
-            .map_err(not_json)
+        let line = self.to_json_line_with(&self.event_hash());
+        Ok(String::from_utf8(line).expect("the line is put together from text"))
+    }
+
+    /// The same line where the event hash is known, without hashing and parsing the event again.
+    ///
+    /// The event bytes MUST be canonical and have that hash, as those of a
+    /// [segment](crate::sink::Segment) are and have: they are copied as they are.
+    ///
+    /// ```
+    /// use agent_audit_core::{event::{Event, chain::ChainClosed}, record::Record};
+    /// let event = Event::example(ChainClosed::new("shutdown"));
+    /// let record = Record::new(event.canonical_bytes()?, Vec::new());
+    /// let line = record.to_json_line_with(&record.event_hash());
+    /// assert_eq!(line, record.to_json_line()?.into_bytes());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn to_json_line_with(&self, event_hash: &Hash) -> Vec<u8> {
+        let content: usize = self.parts.iter().map(room).sum();
+        let mut out = Vec::with_capacity(self.event_bytes.len() + content + 110);
+        let mut hex = [0; 64];
+        event_hash.write_hex(&mut hex);
+        out.extend_from_slice(br#"{"event_hash":""#);
+        out.extend_from_slice(&hex);
+        out.extend_from_slice(br#"","event":"#);
+        out.extend_from_slice(&self.event_bytes);
+        out.extend_from_slice(br#","content":["#);
+        for (at, part) in self.parts.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            write_body(&mut out, part);
+        }
+        out.extend_from_slice(b"]}");
+        out
     }
 
     /// Reads the form of [`to_json_line`](Self::to_json_line), with or without a line feed.
@@ -115,31 +149,67 @@ impl Record {
     }
 }
 
-impl Body {
-    fn of(part: &PartBody) -> Self {
-        match part {
-            PartBody::Clear { salt, bytes } => {
-                let text = std::str::from_utf8(bytes).ok().map(str::to_owned);
-                let base64 = text.is_none().then(|| STANDARD.encode(bytes));
-                Self::Clear { salt: STANDARD.encode(salt.as_bytes()), text, base64 }
+/// About how many bytes a body takes.
+fn room(part: &PartBody) -> usize {
+    match part {
+        PartBody::Clear { bytes, .. } => 100 + bytes.len() * 4 / 3,
+        PartBody::Sealed(sealed) => 150 + sealed.ciphertext.len() * 4 / 3,
+        PartBody::Absent { .. } => 120,
+    }
+}
+
+fn write_body(out: &mut Vec<u8>, part: &PartBody) {
+    match part {
+        PartBody::Clear { salt, bytes } => {
+            out.extend_from_slice(br#"{"state":"clear","salt":"#);
+            write_base64(out, salt.as_bytes());
+            if let Ok(text) = std::str::from_utf8(bytes) {
+                out.extend_from_slice(br#","text":"#);
+                write_string(out, text);
+            } else {
+                out.extend_from_slice(br#","base64":"#);
+                write_base64(out, bytes);
             }
-            PartBody::Sealed(sealed) => Self::Sealed {
-                key_id: sealed.key_id.clone(),
-                algorithm: sealed.algorithm,
-                nonce: STANDARD.encode(&sealed.nonce),
-                base64: STANDARD.encode(&sealed.ciphertext),
-            },
-            PartBody::Absent { reason, at, evidence } => Self::Absent {
-                reason: match reason {
-                    AbsentReason::Erased => Reason::Erased,
-                    AbsentReason::Purged => Reason::Purged,
-                },
-                at: *at,
-                evidence: *evidence,
-            },
+        }
+        PartBody::Sealed(sealed) => {
+            out.extend_from_slice(br#"{"state":"sealed","key_id":"#);
+            write_string(out, &sealed.key_id);
+            out.extend_from_slice(
+                format!(r#","algorithm":{},"nonce":"#, sealed.algorithm).as_bytes(),
+            );
+            write_base64(out, &sealed.nonce);
+            out.extend_from_slice(br#","base64":"#);
+            write_base64(out, &sealed.ciphertext);
+        }
+        PartBody::Absent { reason, at, evidence } => {
+            out.extend_from_slice(br#"{"state":"absent","reason":"#);
+            out.extend_from_slice(match reason {
+                AbsentReason::Erased => br#""erased""#,
+                AbsentReason::Purged => br#""purged""#,
+            });
+            if let Some(at) = at {
+                out.extend_from_slice(br#","at":"#);
+                write_string(out, &at.to_string());
+            }
+            if let Some(evidence) = evidence {
+                out.extend_from_slice(br#","evidence":"#);
+                write_string(out, &evidence.to_string());
+            }
         }
     }
+    out.push(b'}');
+}
 
+fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let from = out.len() + 1;
+    let len = base64::encoded_len(bytes.len(), true).expect("bytes in memory have a length");
+    out.push(b'"');
+    out.resize(from + len, 0);
+    STANDARD.encode_slice(bytes, &mut out[from..]).expect("there is room for what was counted");
+    out.push(b'"');
+}
+
+impl Body {
     fn into_part(self) -> Result<PartBody, MalformedRecord> {
         Ok(match self {
             Self::Clear { salt, text, base64 } => {
@@ -209,6 +279,7 @@ mod tests {
             let record = Record::new(event.canonical_bytes().unwrap(), parts);
             let line = record.to_json_line().unwrap();
             prop_assert!(!line.contains('\n'));
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok());
             prop_assert_eq!(Record::from_json_line(line.as_bytes()).unwrap(), record);
         }
 

@@ -215,8 +215,10 @@ impl<'a, T: Transport> Run<'a, T> {
         let refused = |what: String| {
             Fault::new(SinkErrorKind::Rejected, format!("event {sequence} of {chain} {what}"))
         };
-        let to_line =
-            || record.to_json_line().map_err(|error| refused(format!("has no line: {error}")));
+        let to_line = || {
+            String::from_utf8(record.to_json_line_with(&event_hash))
+                .map_err(|_| refused("is not UTF-8".to_owned()))
+        };
         let line = to_line()?;
         let event_type =
             record.view().map_err(|error| refused(format!("is no event: {error}")))?.event_type;

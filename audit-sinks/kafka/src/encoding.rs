@@ -5,7 +5,7 @@ use std::{error::Error, fmt};
 use agent_audit_core::{canonical::EventView, hash::Hash, record::Record};
 use serde::Deserialize;
 
-use crate::{line, wire};
+use crate::wire;
 
 /// How events are written into messages. A reader tells the two apart by themselves.
 ///
@@ -47,11 +47,10 @@ impl Encoding {
         view: &EventView<'_>,
         hash: &Hash,
     ) -> Result<Vec<u8>, MalformedMessage> {
-        let value = match self {
-            Self::Json => line::encode(record, hash),
-            Self::Protobuf => wire::encode(record, view, hash),
-        };
-        value.map_err(MalformedMessage)
+        match self {
+            Self::Json => Ok(record.to_json_line_with(hash)),
+            Self::Protobuf => wire::encode(record, view, hash).map_err(MalformedMessage),
+        }
     }
 
     /// The name of the encoding, as in the header `audit-encoding`.

@@ -87,7 +87,6 @@
 mod config;
 mod encoding;
 mod error;
-mod line;
 mod producer;
 mod relay;
 mod sink;
