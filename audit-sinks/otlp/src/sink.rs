@@ -64,9 +64,8 @@ impl OtlpSink {
         let exporter = Exporter::new(&config)?;
         // Eight requests or so: after a lost answer no more than that is sent again.
         // A collector keeps no chains, and nobody takes what it shows for the evidence.
-        let info = SinkInfo::new(config.name.clone(), "otlp")
-            .with_gaps()
-            .with_max_batch(1_000, 2 << 20);
+        let info =
+            SinkInfo::new(config.name.clone(), "otlp").with_gaps().with_max_batch(1_000, 2 << 20);
         let mapping = Mapping::new(&config);
         let (quiet_until, turn) = (Mutex::new(None), AtomicUsize::new(0));
         Ok(Self { info, config, exporter, mapping, quiet_until, turn })
