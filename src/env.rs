@@ -69,25 +69,25 @@ pub async fn builder_from_env() -> Result<AuditLogBuilder, AuditError> {
 async fn make(kind: &str, dir: &Path) -> Option<Result<Arc<dyn Sink>, SinkError>> {
     // Some builds know no sink at all.
     let _ = dir;
-    Some(match kind {
+    match kind {
         #[cfg(feature = "clickhouse")]
-        "clickhouse" => shared(clickhouse()),
+        "clickhouse" => Some(shared(clickhouse())),
         #[cfg(feature = "kafka")]
-        "kafka" => shared(agent_audit_kafka::KafkaSink::from_env()),
+        "kafka" => Some(shared(agent_audit_kafka::KafkaSink::from_env())),
         #[cfg(feature = "kinesis")]
-        "kinesis" => shared(kinesis().await),
+        "kinesis" => Some(shared(kinesis().await)),
         #[cfg(feature = "otlp")]
-        "otlp" => shared(agent_audit_otlp::OtlpSink::from_env()),
+        "otlp" => Some(shared(agent_audit_otlp::OtlpSink::from_env())),
         #[cfg(feature = "postgres")]
-        "postgres" => shared(postgres()),
+        "postgres" => Some(shared(postgres())),
         #[cfg(feature = "s3")]
-        "s3" => shared(s3().await),
+        "s3" => Some(shared(s3().await)),
         #[cfg(feature = "sqlite")]
-        "sqlite" => shared(sqlite(dir)),
+        "sqlite" => Some(shared(sqlite(dir))),
         #[cfg(feature = "sqs")]
-        "sqs" => shared(sqs().await),
-        _ => return None,
-    })
+        "sqs" => Some(shared(sqs().await)),
+        _ => None,
+    }
 }
 
 #[allow(dead_code, reason = "some builds know no sink at all")]

@@ -15,7 +15,7 @@ use std::{
 use agent_audit_core::{
     chain::ChainRef,
     journal::Scan,
-    log::{AuditLog, Layout, entry},
+    log::{AuditLog, Draft, Layout, entry},
     openai_chat::Transcript,
     record::Record,
     verify::{
@@ -62,7 +62,7 @@ async fn record(sessions: &str, dir: &Path, kafka: KafkaConfig) {
         let session =
             log.session(tenant.as_str(), transcript.session_id().as_str(), "airline").unwrap();
         for event in transcript.events() {
-            session.record(event.into()).await.unwrap();
+            session.record(Draft::from(event)).await.unwrap();
         }
     }
     let report = log.close(DEADLINE).await.unwrap();
@@ -72,10 +72,12 @@ async fn record(sessions: &str, dir: &Path, kafka: KafkaConfig) {
 /// What the journal holds: the truth that the stores are held against.
 fn journal(dir: &Path) -> Ledger {
     let mut ledger = Ledger::new();
-    let mut scan = Scan::open(&Layout::new(dir).journal()).unwrap();
+    let mut scan = Scan::open(Layout::new(dir).journal()).unwrap();
     while let Some(found) = scan.next_entry().unwrap() {
-        let view = entry::read(found.index, found.bytes).unwrap();
-        let record = Record::new(view.event_bytes.to_vec(), view.parts().unwrap());
+        let (&entry::RECORD, bytes) = found.bytes.split_first().unwrap() else {
+            panic!("entry {} is no record", found.index)
+        };
+        let record = Record::from_bytes(bytes).unwrap();
         let event = record.event().unwrap();
         ledger.entry(ChainRef::new(event.tenant_id, event.chain_id)).or_default().push(record);
     }
@@ -137,10 +139,12 @@ async fn real_sessions_reach_both_stores_once_although_the_relay_is_killed() {
     assert_same("s3", &truth, &place.archived().await);
 
     // And as an auditor verifies them: with the checkpoints that the agent's process signed.
-    let mut options = VerifyOptions::default();
-    options.stores = place.record_stores().await;
-    let log = dir.path().to_owned();
-    let verify = move || verify_directory(&log, options).unwrap();
+    let (log, stores) = (dir.path().to_owned(), place.record_stores().await);
+    let verify = move || {
+        let mut options = VerifyOptions::default();
+        options.stores = stores;
+        verify_directory(&log, options).unwrap()
+    };
     let report = tokio::task::spawn_blocking(verify).await.unwrap();
     assert_eq!(report.verdict(), Verdict::Intact, "{:?}", report.findings);
 }

@@ -42,9 +42,11 @@ pub fn proto(existing: Option<&str>) -> String {
     write(&all, &read(existing.unwrap_or_default()))
 }
 
-/// What carries an event from one place to another: each message, what it is, and its fields as
-/// kind, name and what they are.
-const TRANSPORT: [(&str, &str, &[(&str, &str, &str)]); 5] = [
+/// Kind, name, and what it is.
+type TransportField = (&'static str, &'static str, &'static str);
+
+/// What carries an event from one place to another: each message, what it is, and its fields.
+const TRANSPORT: [(&str, &str, &[TransportField]); 5] = [
     (
         "Record",
         "One event on its way, with its content. The other fields repeat what the event says, to be\n\

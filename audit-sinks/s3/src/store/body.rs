@@ -2,7 +2,12 @@
 
 use std::io::{BufRead, Write};
 
-use agent_audit_core::{content::PartBody, hash::Hash, record::Record, sink::SinkErrorKind};
+use agent_audit_core::{
+    content::PartBody,
+    hash::Hash,
+    record::Record,
+    sink::{Segment, SinkErrorKind},
+};
 use bytes::Bytes;
 
 use super::manifest::digest;
@@ -19,12 +24,12 @@ pub(crate) struct Body {
 const LEVEL: i32 = 3;
 
 impl Body {
-    /// Writes records.
-    pub(crate) fn encode(format: ObjectFormat, records: &[Record]) -> Result<Self, Fault> {
+    /// Writes the records of a segment.
+    pub(crate) fn encode(format: ObjectFormat, segment: &Segment) -> Result<Self, Fault> {
         let bytes = match format {
-            ObjectFormat::NdjsonZstd => lines(records),
+            ObjectFormat::NdjsonZstd => lines(segment),
             #[cfg(feature = "parquet")]
-            ObjectFormat::Parquet => super::parquet::encode(records),
+            ObjectFormat::Parquet => super::parquet::encode(segment.records()),
             #[cfg(not(feature = "parquet"))]
             ObjectFormat::Parquet => return Err(no_parquet()),
         };
@@ -89,12 +94,12 @@ pub(crate) fn size(record: &Record) -> usize {
     record.event_bytes().len() + record.parts().iter().map(body).sum::<usize>()
 }
 
-fn lines(records: &[Record]) -> Result<Vec<u8>, String> {
+fn lines(segment: &Segment) -> Result<Vec<u8>, String> {
     let text = |_| "it could not be compressed".to_owned();
     let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL).map_err(text)?;
     encoder.include_checksum(true).map_err(text)?;
-    for record in records {
-        let mut line = record.to_json_line_with(&record.event_hash());
+    for (_, hash, record) in segment.iter() {
+        let mut line = record.to_json_line_with(hash);
         line.push(b'\n');
         encoder.write_all(&line).map_err(text)?;
     }
@@ -137,14 +142,15 @@ mod tests {
         let mut chain = TestChain::new();
         chain.extend(20);
         chain.extend_with(vec![Part::new("blob", "x/y", [0, 159, 146, 150, 10]).commit()]);
+        let segment = chain.segment(0..=20);
         let mut formats = vec![ObjectFormat::NdjsonZstd];
         if cfg!(feature = "parquet") {
             formats.push(ObjectFormat::Parquet);
         }
         for format in formats {
-            let body = Body::encode(format, chain.records()).unwrap();
+            let body = Body::encode(format, &segment).unwrap();
             assert_eq!(Body::decode_all(format, &body.bytes).unwrap(), chain.records());
-            let again = Body::encode(format, chain.records()).unwrap();
+            let again = Body::encode(format, &segment).unwrap();
             assert_eq!(again.sha256, body.sha256, "the same records have the same bytes");
             let cut = body.bytes.slice(..body.bytes.len() / 2);
             let error = Body::decode_all(format, &cut).unwrap_err();
@@ -155,8 +161,7 @@ mod tests {
     #[test]
     fn a_reader_can_stop() {
         let mut chain = TestChain::new();
-        chain.extend(9);
-        let body = Body::encode(ObjectFormat::NdjsonZstd, chain.records()).unwrap();
+        let body = Body::encode(ObjectFormat::NdjsonZstd, &chain.extend(9)).unwrap();
         let mut seen = 0;
         Body::decode(ObjectFormat::NdjsonZstd, &body.bytes, &mut |_, _| {
             seen += 1;

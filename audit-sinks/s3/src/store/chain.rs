@@ -311,8 +311,7 @@ impl Chains {
         let chain = piece.chain();
         let format = self.format;
         let records = piece.clone();
-        let encoding =
-            tokio::task::spawn_blocking(move || Body::encode(format, records.records())).await;
+        let encoding = tokio::task::spawn_blocking(move || Body::encode(format, &records)).await;
         let body = encoding
             .map_err(|_| Fault::new(SinkErrorKind::Other, "the work on an object was stopped"))??;
         let at = time_of(piece, piece.first())?;
