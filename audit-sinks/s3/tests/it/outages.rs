@@ -57,9 +57,10 @@ impl OutageHarness for Server {
         super::records(&S3Archive::open(patient).await.unwrap(), chain, 0).await
     }
 
-    /// An append to a chain that is not known yet is two questions before two writes.
+    /// After a fault an append asks three or four questions, of about 1 KiB each, before it writes an
+    /// object or, where that was written already, the manifest, which is the commit.
     fn handshake_bytes(&self) -> u64 {
-        16 << 10
+        5 << 10
     }
 
     async fn sink_with_wrong_credentials(&self, through: SocketAddr) -> Option<Arc<dyn Sink>> {
