@@ -2,15 +2,6 @@
 
 use super::*;
 
-/// The shapes that compile, the messages of those that do not, and a crate that knows the facade by
-/// another name and serde not at all.
-#[test]
-fn syntax() {
-    let cases = trybuild::TestCases::new();
-    cases.pass("tests/macros/pass/*.rs");
-    cases.compile_fail("tests/macros/ui/*.rs");
-}
-
 #[test]
 fn a_renamed_dependency_without_serde_works() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

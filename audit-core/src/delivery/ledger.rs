@@ -457,11 +457,13 @@ impl Ledger {
     pub(super) fn retry(&mut self, id: SlotId) -> bool {
         let stranger = self.stranger();
         let slot = &mut self.slots[id];
-        let Flow::Halted { from, .. } = slot.flow else { return false };
+        let Flow::Halted { from, reason, .. } = slot.flow else { return false };
         slot.rewound = false;
         slot.contact = stranger;
         let chain = slot.chain.clone();
+        // Whatever else stopped the chain says nothing about what it missed before.
         if matches!(stranger, Contact::Settled)
+            && reason == HaltReason::Trimmed
             && let Some(last) = self.missing.remove(&id).and_then(|missing| missing.last().copied())
         {
             // It cannot say what it holds, so who asks is believed.

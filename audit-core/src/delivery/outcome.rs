@@ -85,7 +85,9 @@ pub(super) fn apply(
             let message = format!("the sink holds another event at position {sequence}");
             ledger.halt(slot, from, sequence, HaltReason::Conflict, message);
         }
-        SegmentOutcome::Failed { error } if error.is_retryable() => {
+        // A right that is missing, or a table, is for a person to mend, and no fault of the events:
+        // the chain goes on by itself when that is done.
+        SegmentOutcome::Failed { error } if !is_final(&error) => {
             ledger.counters.failures += 1;
             ledger.last_fault = Some(Fault::from(&error));
             ledger.lag(slot, delays.lag(load, &error, failures));
@@ -106,6 +108,13 @@ pub(super) fn apply(
         }
     }
     false
+}
+
+/// Whether nobody who mends the sink can make these events welcome.
+fn is_final(error: &SinkError) -> bool {
+    use SinkErrorKind::{Misconfigured, PermissionDenied, Unauthenticated};
+    !error.is_retryable()
+        && !matches!(error.kind(), Unauthenticated | PermissionDenied | Misconfigured)
 }
 
 fn took(ledger: &mut Ledger, load: &Load, events: usize) {

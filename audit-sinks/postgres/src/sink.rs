@@ -113,8 +113,10 @@ impl Sink for PostgresSink {
         lease.give_back();
         let damaged = || Fault::new(SinkErrorKind::Corrupt, format!("{doing}: it is none"));
         row.map(|row| {
-            let sequence = row.get::<_, i64>(0).try_into().map_err(|_| damaged())?;
-            let hash = row.get::<_, &[u8]>(1).try_into().map_err(|_| damaged())?;
+            let sequence: i64 = row.try_get(0).map_err(|_| damaged())?;
+            let hash: &[u8] = row.try_get(1).map_err(|_| damaged())?;
+            let sequence = sequence.try_into().map_err(|_| damaged())?;
+            let hash = hash.try_into().map_err(|_| damaged())?;
             Ok(Head::new(sequence, Hash::from_bytes(hash)))
         })
         .transpose()

@@ -148,6 +148,26 @@ fn a_conflict_halts_one_chain_and_no_other() {
 }
 
 #[test]
+fn a_right_that_is_missing_halts_no_chain_and_is_mended_at_the_sink() {
+    let mut world = World::new();
+    let sink = Store::new().tenant("a", Part::Denied);
+    world.write_all("aba");
+    let delivery = world.start(&[&sink]);
+    wait(delivery.delivered(&chain("b"), 0)).unwrap();
+    sink.wait_until("it is tried again", |state| {
+        state.calls.iter().flatten().filter(|call| call.0 == "a").count() > 1
+    });
+    let health = delivery.health().remove(0);
+    assert_eq!((health.halted, health.lagging), (Vec::new(), 1));
+    assert!(health.last_error.is_some());
+
+    sink.lock().tenants.clear();
+    wait(delivery.delivered(&chain("a"), 1)).unwrap();
+    assert_eq!(delivery.close(FOREVER), []);
+    world.assert_complete(&sink);
+}
+
+#[test]
 fn a_refused_chain_is_halted_and_tried_again_after_the_next_open() {
     let mut world = World::new();
     let sink = Store::new().tenant("a", Part::Fail { applied: false, retryable: false });

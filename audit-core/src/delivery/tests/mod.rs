@@ -210,7 +210,12 @@ enum Act {
 /// What one segment does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    Fail { applied: bool, retryable: bool },
+    Fail {
+        applied: bool,
+        retryable: bool,
+    },
+    /// A right is missing.
+    Denied,
     Prefix,
     PrefixBeyond,
 }
@@ -310,6 +315,10 @@ impl State {
                     self.store(segment, usize::MAX);
                 }
                 SegmentOutcome::Failed { error: error(applied, retryable) }
+            }
+            Some(Part::Denied) => {
+                let error = SinkError::new(SinkErrorKind::PermissionDenied, "scripted");
+                SegmentOutcome::Failed { error }
             }
             Some(Part::Prefix) => {
                 let events = segment.len().div_ceil(2);
