@@ -95,7 +95,7 @@ impl Child {
     /// Starts the process by a command of which this program is the last word.
     pub(crate) fn start_by(mut command: Command, orders: &Orders) -> Self {
         command
-            .args(["child_process", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+            .args(["child_process", "--exact", "--nocapture", "--test-threads=1"])
             .env(ORDERS, serde_json::to_string(orders).unwrap())
             .env_remove("AGENT_AUDIT_SIGNING_KEY")
             .stdin(Stdio::piped())
@@ -173,10 +173,9 @@ impl Child {
     }
 }
 
-/// The process itself.
+/// The process itself; nothing where nobody gave orders.
 pub(crate) fn run() {
-    let orders = std::env::var(ORDERS)
-        .expect("this is no test of its own: the others start it with what it has to do");
+    let Ok(orders) = std::env::var(ORDERS) else { return };
     let orders: Orders = serde_json::from_str(&orders).unwrap();
     // Nobody is left behind when the parent goes.
     std::thread::spawn(|| {

@@ -23,7 +23,6 @@ use agent_audit::{AuditError, AuditErrorKind, AuditLog, AuditLogBuilder};
 
 /// The process that the tests start, and often kill.
 #[test]
-#[ignore = "the tests of this file start it, each as a process of its own"]
 fn child_process() {
     child::run();
 }

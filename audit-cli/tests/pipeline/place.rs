@@ -1,6 +1,9 @@
 //! A topic, a database and a bucket of one test's own, and the relay between them.
 
-use std::process::{Child, Command, Stdio};
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use agent_audit_clickhouse::{ClickHouseConfig, ClickHouseStore};
 use agent_audit_core::{
@@ -12,6 +15,11 @@ use agent_audit_test_support::servers::required;
 use aws_sdk_s3::{
     Client,
     config::{BehaviorVersion, Builder, Credentials, Region},
+};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
 };
 
 use crate::Ledger;
@@ -31,6 +39,7 @@ impl Place {
         let tenants = (0..crate::TENANTS).map(|at| format!("tenant-{at}")).collect();
         let place = Self { name, tenants };
         place.bucket().await;
+        place.topic().await;
         place.clickhouse().migrate().await.unwrap();
         place
     }
@@ -47,6 +56,16 @@ impl Place {
             .http_client(aws_smithy_http_client::Builder::new().build_http());
         let create = Client::from_conf(config.build()).create_bucket().bucket(&self.name);
         create.object_lock_enabled_for_bucket(true).send().await.unwrap();
+    }
+
+    async fn topic(&self) {
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", required("AUDIT_TEST_KAFKA"))
+            .create()
+            .unwrap();
+        let topic = NewTopic::new(&self.name, 4, TopicReplication::Fixed(1));
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+        admin.create_topics([&topic], &options).await.unwrap().remove(0).unwrap();
     }
 
     fn database(&self) -> String {

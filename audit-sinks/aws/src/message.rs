@@ -20,6 +20,14 @@ use crate::{
 ///
 /// The same event can come more than once, and after a fault one event can come before another that
 /// precedes it in its chain: see [`Arrivals`](crate::Arrivals).
+///
+/// ```
+/// use agent_audit_aws::Received;
+/// fn bytes(received: &Received) -> usize {
+///     received.record.event_bytes().len()
+/// }
+/// # let _ = bytes;
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Received {

@@ -18,6 +18,18 @@ use super::{schema, text};
 use crate::{error::Fault, pool::Lease};
 
 /// The records of one chain; see [`PostgresStore::records`](crate::PostgresStore::records).
+///
+/// ```
+/// use agent_audit_postgres::Records;
+/// async fn count(mut records: Records) -> usize {
+///     let mut count = 0;
+///     while records.next().await.is_some() {
+///         count += 1;
+///     }
+///     count
+/// }
+/// # let _ = count;
+/// ```
 pub struct Records {
     chain: ChainRef,
     /// `None` once there is nothing more.
