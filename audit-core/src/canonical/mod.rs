@@ -23,7 +23,6 @@ mod write;
 mod write_tests;
 
 pub use scan::{ContentView, EventView, NotCanonical, scan};
-#[cfg(feature = "writer")]
 pub(crate) use write::write_string;
 pub use write::{CanonicalError, append, to_vec};
 
