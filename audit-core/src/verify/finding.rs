@@ -37,6 +37,10 @@ pub enum FindingKind {
     Foreign,
     /// A whole chain is gone, as a signed checkpoint shows.
     ChainMissing,
+    /// A whole tenant is gone, as an earlier verification shows.
+    TenantMissing,
+    /// What an integrity job had written is gone, or an older copy stands in its place.
+    StateRolledBack,
     /// Content does not match the commitment that the event keeps of it.
     ContentMismatch,
     /// A column that a store extracted does not agree with the record.
@@ -65,6 +69,8 @@ pub enum FindingKind {
     UnknownSeal,
     /// Records behind the last checkpoint of the kind that the caller relies on.
     UncoveredTail,
+    /// A report could not be recorded, or an alert could not be delivered.
+    Unreported,
     /// A timestamp lies before that of the record before.
     ClockRegression,
     /// The writer says that it could not write some events.
@@ -77,6 +83,8 @@ pub enum FindingKind {
     TornTail,
     /// The chain has not been closed: its writer is at work, or died.
     Unclosed,
+    /// A store does not have the newest records of a chain yet.
+    Lagging,
     /// Findings beyond the limit of one chain were counted and not kept.
     Omitted,
 }
@@ -95,6 +103,8 @@ impl FindingKind {
             Self::Duplicated => "duplicated",
             Self::Foreign => "foreign",
             Self::ChainMissing => "chain_missing",
+            Self::TenantMissing => "tenant_missing",
+            Self::StateRolledBack => "state_rolled_back",
             Self::ContentMismatch => "content_mismatch",
             Self::ColumnMismatch => "column_mismatch",
             Self::BadSignature => "bad_signature",
@@ -109,12 +119,14 @@ impl FindingKind {
             Self::ContentMissing => "content_missing",
             Self::UnknownSeal => "unknown_seal",
             Self::UncoveredTail => "uncovered_tail",
+            Self::Unreported => "unreported",
             Self::ClockRegression => "clock_regression",
             Self::Gap => "gap",
             Self::UnresolvedAttempt => "unresolved_attempt",
             Self::OpenReview => "open_review",
             Self::TornTail => "torn_tail",
             Self::Unclosed => "unclosed",
+            Self::Lagging => "lagging",
             Self::Omitted => "omitted",
         }
     }
@@ -132,6 +144,8 @@ impl FindingKind {
             | Self::Duplicated
             | Self::Foreign
             | Self::ChainMissing
+            | Self::TenantMissing
+            | Self::StateRolledBack
             | Self::ContentMismatch
             | Self::ColumnMismatch
             | Self::BadSignature
@@ -150,8 +164,9 @@ impl FindingKind {
             | Self::UnresolvedAttempt
             | Self::TornTail
             | Self::UncoveredTail
+            | Self::Unreported
             | Self::Omitted => Severity::Warning,
-            Self::OpenReview | Self::Unclosed => Severity::State,
+            Self::OpenReview | Self::Unclosed | Self::Lagging => Severity::State,
         }
     }
 }
