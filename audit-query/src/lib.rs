@@ -29,6 +29,7 @@ pub mod conformance;
 mod error;
 mod filter;
 mod found;
+pub mod integrity;
 mod ledger;
 mod page;
 pub mod scan;

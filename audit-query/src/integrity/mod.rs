@@ -1,0 +1,1 @@
+//! Integrity over time: checkpoints of whole tenants, and the job that keeps watch over the stores.
