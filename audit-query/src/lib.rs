@@ -24,6 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod completeness;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
