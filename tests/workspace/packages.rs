@@ -76,6 +76,10 @@ fn arrows_point_one_way() {
             }
             // What the sinks of Amazon's services share is no sink.
             "agent-audit-kinesis" | "agent-audit-sqs" => BTreeSet::from([CORE, "agent-audit-aws"]),
+            // The archive's objects and an export's files may be Parquet, which is written once.
+            "agent-audit-parquet" => BTreeSet::from([CORE]),
+            "agent-audit-s3" => BTreeSet::from([CORE, "agent-audit-parquet"]),
+            "agent-audit-query" => BTreeSet::from([CORE, "agent-audit-parquet"]),
             // For tests alone, and never published.
             "agent-audit-test-support" => BTreeSet::from([CORE]),
             "agent-audit-macro-tests" => BTreeSet::new(),
