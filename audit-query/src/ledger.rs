@@ -16,7 +16,8 @@ pub(crate) const CHUNK: usize = 1_000;
 /// without a tenant.
 ///
 /// What a store answers is checked before anybody sees it: an event of another tenant, an event that
-/// does not match by its own canonical bytes, and one out of order are errors.
+/// does not match by its own canonical bytes, one out of order, and content that is not what the event
+/// committed to are errors.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -131,15 +132,16 @@ impl Ledger {
         }
     }
 
-    /// All events that match, in order, without content; an error where there are more than so many.
+    /// All events that match, in order; an error where there are more than so many.
     pub(crate) async fn all(
         &self,
         filter: &Filter,
         order: Order,
+        content: bool,
         most: usize,
     ) -> Result<Vec<Found>, QueryError> {
         let mut all = Vec::new();
-        self.each(filter, order, false, |found| {
+        self.each(filter, order, content, |found| {
             if all.len() == most {
                 return Err(QueryError::invalid(format!(
                     "more than {most} events belong to the answer: narrow the question down"
@@ -209,6 +211,7 @@ impl Ledger {
                     )));
                 }
             }
+            event.check_content()?;
             before = Some(event.place());
         }
         Ok(found)

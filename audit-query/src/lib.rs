@@ -25,17 +25,22 @@
 //! ```
 
 pub mod completeness;
+mod access;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod content;
 mod error;
 mod filter;
 mod found;
 pub mod integrity;
 mod ledger;
 mod page;
+pub mod questions;
 pub mod scan;
 mod store;
 
+pub use access::{Access, Answer};
+pub use content::Content;
 pub use error::{QueryError, QueryErrorKind};
 pub use filter::{Filter, Predicate};
 pub use found::Found;

@@ -152,11 +152,11 @@ async fn conversation(log: &AuditLog, tenant: &TenantId, number: usize) {
         .with_role("supervisor");
     let call = CallId::new(format!("call-refund-{number}")).unwrap();
     let review = session
-        .attempt_review(
-            ReviewCall::new("refund")
-                .with_call_id(call.clone())
-                .with_part(Part::new("proposal", "application/json", r#"{"amount":40}"#)),
-        )
+        .attempt_review(ReviewCall::new("refund").with_call_id(call.clone()).with_part(Part::new(
+            "proposal",
+            "application/json",
+            r#"{"amount":40}"#,
+        )))
         .await
         .unwrap();
     review.present("reviewer", "web", Part::text("shown", "Refund 40 EUR?")).await.unwrap();
@@ -251,8 +251,11 @@ async fn tool(
         asked = asked.with_approval(approval);
     }
     let attempt = context.attempt_tool(asked).await.unwrap();
-    let mut outcome =
-        ToolOutcome::new(status.clone()).with_part(Part::new("output", "application/json", r#"{"amount":40}"#));
+    let mut outcome = ToolOutcome::new(status.clone()).with_part(Part::new(
+        "output",
+        "application/json",
+        r#"{"amount":40}"#,
+    ));
     if status.is_ok() {
         outcome = outcome.with_external_id("order", "A-1").with_external_id("payment", call);
     }
