@@ -30,6 +30,7 @@ mod access;
 pub mod conformance;
 mod content;
 mod error;
+pub mod export;
 mod filter;
 mod found;
 pub mod integrity;
