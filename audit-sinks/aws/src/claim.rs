@@ -185,7 +185,7 @@ impl Claims {
     ///
     /// # Errors
     /// [`Fault`] where it is not there afterwards. The event itself is nowhere then.
-    pub async fn put(&self, claim: &Claim, line: &str) -> Result<(), Fault> {
+    pub async fn put(&self, claim: &Claim, line: String) -> Result<(), Fault> {
         let doing = || format!("put a large event into bucket {}", self.bucket);
         let checksum = const_hex::decode(&claim.claim.sha256).expect("it was encoded just now");
         let put = self
@@ -195,7 +195,7 @@ impl Claims {
             .key(&claim.claim.key)
             .content_type("application/json")
             .checksum_sha256(STANDARD.encode(checksum))
-            .body(ByteStream::from(line.as_bytes().to_vec()))
+            .body(ByteStream::from(line.into_bytes()))
             .customize()
             .config_override(Builder::new().timeout_config(self.patience(claim.claim.bytes)));
         put.send().await.map(drop).map_err(|error| Fault::of(&error, &doing()).untried())

@@ -93,16 +93,14 @@ pub struct Message<'a> {
     pub sequence: u64,
     /// The event hash.
     pub event_hash: Hash,
-    /// The type of the event.
-    pub event_type: &'a str,
+    /// What the transport says of the event beside the text.
+    pub label: &'a str,
     /// The text.
     pub text: String,
     /// What is to be put before the message is sent, where it stands for an object.
-    pub object: Option<(Claim, String)>,
+    pub object: Option<Box<(Claim, String)>>,
     /// How many bytes count against the limits of the service.
     pub bytes: usize,
-    pub(crate) lane: usize,
-    pub(crate) segment: usize,
 }
 
 /// Why a message gives no record.

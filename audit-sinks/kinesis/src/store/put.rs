@@ -36,10 +36,10 @@ impl Put {
         Self { access, limits, last: Mutex::default() }
     }
 
-    async fn together(&self, messages: &[Message<'_>]) -> Result<Vec<Result<(), Fault>>, Fault> {
+    async fn together(&self, messages: Vec<Message<'_>>) -> Result<Vec<Result<(), Fault>>, Fault> {
         let doing = error::putting(&self.access.config.stream);
-        let records = messages.iter().map(|message| {
-            let data = Blob::new(message.text.as_bytes());
+        let records = messages.into_iter().map(|message| {
+            let data = Blob::new(message.text);
             let record = PutRecordsRequestEntry::builder().data(data).partition_key(&*message.key);
             record.build().expect("data and key are set")
         });
@@ -57,12 +57,12 @@ impl Put {
     }
 
     /// The outer result is that of the request, the inner one that of the record.
-    async fn one(&self, message: &Message<'_>) -> Result<Result<(), Fault>, Fault> {
+    async fn one(&self, message: Message<'_>) -> Result<Result<(), Fault>, Fault> {
         let doing = error::putting(&self.access.config.stream);
         let last = self.last().get(&message.key).cloned();
         let put = self.access.client.put_record();
         let put = put.set_stream_name(self.access.name()).set_stream_arn(self.access.arn());
-        let put = put.partition_key(&*message.key).data(Blob::new(message.text.as_bytes()));
+        let put = put.partition_key(&*message.key).data(Blob::new(message.text));
         let answer = match put.set_sequence_number_for_ordering(last).send().await {
             Ok(answer) => answer,
             Err(error) => {
@@ -80,7 +80,7 @@ impl Put {
             // Forgetting costs nothing but the help of the service against its own clock.
             last.clear();
         }
-        last.insert(Arc::clone(&message.key), answer.sequence_number);
+        last.insert(message.key, answer.sequence_number);
         Ok(Ok(()))
     }
 
@@ -103,10 +103,15 @@ impl Transport for Put {
         message.key.len()
     }
 
-    async fn send(&self, messages: &[Message<'_>]) -> Result<Vec<Result<(), Fault>>, Fault> {
-        match messages {
-            [message] if self.access.config.strict_order => Ok(vec![self.one(message).await?]),
-            messages => self.together(messages).await,
+    async fn send(&self, messages: Vec<Message<'_>>) -> Result<Vec<Result<(), Fault>>, Fault> {
+        if !self.access.config.strict_order {
+            return self.together(messages).await;
         }
+        // The limits give it one.
+        let mut results = Vec::with_capacity(1);
+        for message in messages {
+            results.push(self.one(message).await?);
+        }
+        Ok(results)
     }
 }
