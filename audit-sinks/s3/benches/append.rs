@@ -1,10 +1,16 @@
-//! Appending through the sink, side by side with the client putting the same bytes.
+//! Appending through the sink, side by side with the client putting the same objects.
 //!
-//! `servers/with s3 -- cargo bench -p agent-audit-s3 --bench append` prints objects and events per
-//! second and ratios of times. All write the same event objects with the same lock and checksum, so
-//! many at a time: `put_object` has their bytes ready; `encode, put` makes them from the records first,
-//! as the sink does; the sink also builds the tree and writes a signed manifest of each object, and
-//! waits for that.
+//! `servers/with s3 -- cargo bench -p agent-audit-s3 --bench append` prints events per second of each,
+//! and how much of the other's throughput the sink has. All write the same event objects with the same
+//! lock and checksum, so many at a time:
+//!
+//! - the sink, which also keeps the tree and writes a signed manifest behind each object;
+//! - `encode, put both`: a client that makes the bytes of the event object from the records, as the
+//!   sink does, puts it, and then puts a manifest that it was given, as the contract has it;
+//! - `encode, put one`: the same without the manifest, which the contract does not allow;
+//! - `put one`: the same with the bytes ready.
+//!
+//! Each of them goes first in its turn, so that none has the emptier server for itself.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
 
 use std::{
@@ -43,97 +49,146 @@ fn main() {
     }
 }
 
+/// One of those that are measured.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Sink,
+    EncodePutBoth,
+    EncodePutOne,
+    PutOne,
+}
+
+const WAYS: [(Way, &str); 4] = [
+    (Way::Sink, "the sink"),
+    (Way::EncodePutBoth, "encode, put both"),
+    (Way::EncodePutOne, "encode, put one"),
+    (Way::PutOne, "put one"),
+];
+
 async fn measure(url: &str, chains: usize, events: usize) {
-    let client = client(url);
-    let mut ratios = Vec::new();
-    let (mut objects, mut bytes) = (0, 0);
+    let raw = Raw { client: client(url), bucket: String::new() };
+    let mut times: [Vec<f64>; WAYS.len()] = Default::default();
+    let (mut bytes, mut turn) = (0, 0);
     for _ in 0..ROUNDS {
-        let bucket = format!("bench-{}", ChainId::random());
-        let create = client.create_bucket().bucket(&bucket).object_lock_enabled_for_bucket(true);
-        create.send().await.unwrap();
-        let lock = Lock::governance(Duration::from_secs(3_600));
-        let config = S3Config::new(&bucket)
+        let raw = Raw { bucket: format!("bench-{}", ChainId::random()), ..raw.clone() };
+        let create = raw.client.create_bucket().bucket(&raw.bucket);
+        create.object_lock_enabled_for_bucket(true).send().await.unwrap();
+        let config = S3Config::new(&raw.bucket)
             .with_endpoint(url)
             .with_credentials(variable("ACCESS_KEY"), variable("SECRET_KEY"))
             .with_manifest_key(&SigningKey::from_seed(&[1; 32]))
             .with_max_object_bytes(usize::MAX)
             .with_parallelism(PARALLELISM)
-            .with_lock(lock);
+            .with_lock(Lock::governance(Duration::from_secs(3_600)));
         let sink = S3Sink::open(config.clone()).await.unwrap();
         let mut chains: Vec<TestChain> = (0..chains).map(|_| TestChain::new()).collect();
-        // Each chain is known, as it is to a writer at work.
-        let warm = Batch::new(chains.iter_mut().map(|chain| chain.extend(1)).collect());
-        accepted(&sink, &warm).await;
-        let batch = Batch::new(chains.iter_mut().map(|chain| chain.extend(events)).collect());
-
-        let start = Instant::now();
-        accepted(&sink, &batch).await;
-        let through_sink = start.elapsed().as_secs_f64();
-
+        let mut next = || Batch::new(chains.iter_mut().map(|chain| chain.extend(events)).collect());
+        // What the client puts is what the sink made of a first batch; after it each chain is known
+        // to the sink, as it is to one at work.
+        let first = next();
+        accepted(&sink, &first).await;
         let archive = S3Archive::open(config).await.unwrap();
-        let mut bodies = Vec::new();
-        for chain in &chains {
-            let object = archive.objects(chain.chain()).await.unwrap().remove(1);
-            let get = client.get_object().bucket(&bucket).key(&object.key).send().await.unwrap();
-            bodies.push((object.sha256, get.body.collect().await.unwrap().into_bytes()));
+        let mut objects = Vec::new();
+        for segment in first.segments() {
+            let object = archive.objects(segment.chain()).await.unwrap().remove(0);
+            let get = raw.client.get_object().bucket(&raw.bucket).key(&object.key);
+            let body = get.send().await.unwrap().body.collect().await.unwrap().into_bytes();
+            bytes = body.len();
+            let manifest = Bytes::from(object.manifest);
+            objects.push(Object { segment: segment.clone(), body, manifest });
         }
-        (objects, bytes) = (bodies.len(), bodies.iter().map(|(_, body)| body.len()).sum());
+        for step in 0..WAYS.len() {
+            let at = (turn + step) % WAYS.len();
+            let second = if matches!(WAYS[at].0, Way::Sink) { next() } else { Batch::default() };
+            let start = Instant::now();
+            match WAYS[at].0 {
+                Way::Sink => accepted(&sink, &second).await,
+                way => raw.put_all(way, &objects).await,
+            }
+            times[at].push(start.elapsed().as_secs_f64());
+        }
+        turn += 1;
+    }
+    #[allow(clippy::cast_precision_loss, reason = "a measurement")]
+    let (all, kib) = ((chains * events) as f64, bytes as f64 / 1024.0);
+    println!("{chains:>4} x {events:>6} ({kib:.0} KiB compressed)");
+    for ((way, name), of_way) in WAYS.iter().zip(&times) {
+        print!("  {name:<16} {:>9.0} events/s", all / median(of_way.iter().copied()));
+        match way {
+            Way::Sink => println!(),
+            _ => {
+                let ratios = of_way.iter().zip(&times[0]).map(|(other, sink)| other / sink);
+                println!("; the sink has {:.2} of it", median(ratios));
+            }
+        }
+    }
+}
 
-        let start = Instant::now();
-        let puts = bodies.into_iter().enumerate().map(|(at, (sha256, body))| {
-            put(&client, &bucket, format!("raw/{at}"), STANDARD.encode(sha256.as_bytes()), body)
-        });
-        stream::iter(puts).buffer_unordered(PARALLELISM).collect::<Vec<()>>().await;
-        let directly = start.elapsed().as_secs_f64();
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
 
-        let start = Instant::now();
-        let segments = batch.segments().iter().cloned().enumerate();
-        let puts = segments.map(|(at, segment)| {
-            let (client, bucket) = (&client, &bucket);
-            async move {
-                let encoding = tokio::task::spawn_blocking(move || encode(&segment)).await;
-                let (sha256, body) = encoding.unwrap();
-                put(client, bucket, format!("encoded/{at}"), sha256, body).await;
+/// What one chain gets.
+struct Object {
+    segment: Segment,
+    body: Bytes,
+    manifest: Bytes,
+}
+
+/// The client alone.
+#[derive(Clone)]
+struct Raw {
+    client: Client,
+    bucket: String,
+}
+
+impl Raw {
+    async fn put_all(&self, way: Way, objects: &[Object]) {
+        let puts = objects.iter().enumerate().map(async |(at, object)| {
+            let Object { segment, body, manifest } = object;
+            let (sha256, body) = match way {
+                Way::PutOne => (checksum(body), body.clone()),
+                _ => {
+                    let segment = segment.clone();
+                    tokio::task::spawn_blocking(move || encode(&segment)).await.unwrap()
+                }
+            };
+            self.put(format!("{way:?}/{at}"), "application/zstd", sha256, body).await;
+            if matches!(way, Way::EncodePutBoth) {
+                let key = format!("{way:?}/{at}.manifest");
+                self.put(key, "text/plain", checksum(manifest), manifest.clone()).await;
             }
         });
         stream::iter(puts).buffer_unordered(PARALLELISM).collect::<Vec<()>>().await;
-        let encoded = start.elapsed().as_secs_f64();
-        ratios.push((encoded / through_sink, through_sink, directly, encoded));
     }
-    ratios.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (ratio, through_sink, directly, encoded) = ratios[ROUNDS / 2];
-    #[allow(clippy::cast_precision_loss, reason = "a measurement")]
-    let (all, kib) = ((objects * events) as f64, bytes as f64 / 1024.0 / objects as f64);
-    println!("{chains:>4} x {events:>6} ({kib:.0} KiB compressed)");
-    println!("  sink        {:>9.0} events/s", all / through_sink);
-    println!("  encode, put {:>9.0} events/s; the sink has {ratio:.2} of it", all / encoded);
-    println!(
-        "  put_object  {:>9.0} events/s; the sink has {:.2} of it",
-        all / directly,
-        directly / through_sink
-    );
+
+    async fn put(&self, key: String, media_type: &str, checksum: String, body: Bytes) {
+        let until = DateTime::from(std::time::SystemTime::now()).secs() + 3_600;
+        self.client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .content_type(media_type)
+            .checksum_sha256(checksum)
+            .if_none_match("*")
+            .object_lock_mode(ObjectLockMode::Governance)
+            .object_lock_retain_until_date(DateTime::from_secs(until))
+            .body(ByteStream::from(body))
+            .send()
+            .await
+            .unwrap();
+    }
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    STANDARD.encode(Sha256::digest(bytes))
 }
 
 async fn accepted(sink: &S3Sink, batch: &Batch) {
     let ack = sink.append(batch).await.unwrap();
     assert!(ack.outcomes.iter().all(|outcome| matches!(outcome, SegmentOutcome::Accepted)));
-}
-
-async fn put(client: &Client, bucket: &str, key: String, checksum: String, body: Bytes) {
-    let until = DateTime::from(std::time::SystemTime::now()).secs() + 3_600;
-    client
-        .put_object()
-        .bucket(bucket)
-        .key(key)
-        .content_type("application/zstd")
-        .checksum_sha256(checksum)
-        .if_none_match("*")
-        .object_lock_mode(ObjectLockMode::Governance)
-        .object_lock_retain_until_date(DateTime::from_secs(until))
-        .body(ByteStream::from(body))
-        .send()
-        .await
-        .unwrap();
 }
 
 /// The bytes of the object that the sink makes of a segment, and their SHA-256.
@@ -145,7 +200,7 @@ fn encode(segment: &Segment) -> (String, Bytes) {
         encoder.write_all(b"\n").unwrap();
     }
     let bytes = Bytes::from(encoder.finish().unwrap());
-    (STANDARD.encode(Sha256::digest(&bytes)), bytes)
+    (checksum(&bytes), bytes)
 }
 
 fn variable(name: &str) -> String {

@@ -7,6 +7,7 @@ mod connect;
 mod manifest;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod piece;
 mod shelf;
 
 pub(crate) use body::Body;

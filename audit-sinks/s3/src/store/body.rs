@@ -2,15 +2,10 @@
 
 use std::io::{BufRead, Write};
 
-use agent_audit_core::{
-    content::PartBody,
-    hash::Hash,
-    record::Record,
-    sink::{Segment, SinkErrorKind},
-};
+use agent_audit_core::{hash::Hash, record::Record, sink::SinkErrorKind};
 use bytes::Bytes;
 
-use super::manifest::digest;
+use super::{manifest::digest, piece::Piece};
 use crate::{config::ObjectFormat, error::Fault};
 
 /// The bytes of an object and their SHA-256.
@@ -24,12 +19,12 @@ pub(crate) struct Body {
 const LEVEL: i32 = 3;
 
 impl Body {
-    /// Writes the records of a segment.
-    pub(crate) fn encode(format: ObjectFormat, segment: &Segment) -> Result<Self, Fault> {
+    /// Writes the records of a piece.
+    pub(crate) fn encode(format: ObjectFormat, piece: &Piece) -> Result<Self, Fault> {
         let bytes = match format {
-            ObjectFormat::NdjsonZstd => lines(segment),
+            ObjectFormat::NdjsonZstd => lines(piece),
             #[cfg(feature = "parquet")]
-            ObjectFormat::Parquet => super::parquet::encode(segment.records()),
+            ObjectFormat::Parquet => super::parquet::encode(piece.records()),
             #[cfg(not(feature = "parquet"))]
             ObjectFormat::Parquet => return Err(no_parquet()),
         };
@@ -84,21 +79,11 @@ pub(crate) fn no_parquet() -> Fault {
     Fault::new(SinkErrorKind::Misconfigured, format!("write Parquet: {SWITCH_ON}"))
 }
 
-/// How many bytes a record has, nearly.
-pub(crate) fn size(record: &Record) -> usize {
-    let body = |part: &PartBody| match part {
-        PartBody::Clear { bytes, .. } => bytes.len() + 64,
-        PartBody::Sealed(sealed) => sealed.ciphertext.len() + 64,
-        _ => 64,
-    };
-    record.event_bytes().len() + record.parts().iter().map(body).sum::<usize>()
-}
-
-fn lines(segment: &Segment) -> Result<Vec<u8>, String> {
+fn lines(piece: &Piece) -> Result<Vec<u8>, String> {
     let text = |_| "it could not be compressed".to_owned();
     let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL).map_err(text)?;
     encoder.include_checksum(true).map_err(text)?;
-    for (_, hash, record) in segment.iter() {
+    for (hash, record) in piece.hashes().iter().zip(piece.records()) {
         let mut line = record.to_json_line_with(hash);
         line.push(b'\n');
         encoder.write_all(&line).map_err(text)?;
@@ -142,15 +127,15 @@ mod tests {
         let mut chain = TestChain::new();
         chain.extend(20);
         chain.extend_with(vec![Part::new("blob", "x/y", [0, 159, 146, 150, 10]).commit()]);
-        let segment = chain.segment(0..=20);
+        let piece = Piece::whole(chain.segment(0..=20));
         let mut formats = vec![ObjectFormat::NdjsonZstd];
         if cfg!(feature = "parquet") {
             formats.push(ObjectFormat::Parquet);
         }
         for format in formats {
-            let body = Body::encode(format, &segment).unwrap();
+            let body = Body::encode(format, &piece).unwrap();
             assert_eq!(Body::decode_all(format, &body.bytes).unwrap(), chain.records());
-            let again = Body::encode(format, &segment).unwrap();
+            let again = Body::encode(format, &piece).unwrap();
             assert_eq!(again.sha256, body.sha256, "the same records have the same bytes");
             let cut = body.bytes.slice(..body.bytes.len() / 2);
             let error = Body::decode_all(format, &cut).unwrap_err();
@@ -161,7 +146,8 @@ mod tests {
     #[test]
     fn a_reader_can_stop() {
         let mut chain = TestChain::new();
-        let body = Body::encode(ObjectFormat::NdjsonZstd, &chain.extend(9)).unwrap();
+        let piece = Piece::whole(chain.extend(9));
+        let body = Body::encode(ObjectFormat::NdjsonZstd, &piece).unwrap();
         let mut seen = 0;
         Body::decode(ObjectFormat::NdjsonZstd, &body.bytes, &mut |_, _| {
             seen += 1;

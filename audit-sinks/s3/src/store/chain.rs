@@ -14,6 +14,7 @@ use agent_audit_core::{
     chain::ChainRef,
     hash::Hash,
     key::SigningKey,
+    record::Record,
     sink::{Head, Segment, SinkErrorKind},
     timestamp::Timestamp,
     tree::CompactRange,
@@ -22,9 +23,9 @@ use bytes::Bytes;
 
 use super::{
     Body, Manifest, SignedManifest,
-    body::size,
     bucket::Put,
     manifest::digest,
+    piece::{Piece, Press, Pressed, grown},
     shelf::{Shelf, decode_off_thread},
 };
 use crate::{
@@ -37,7 +38,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Chains {
     pub(crate) shelf: Shelf,
-    format: ObjectFormat,
+    press: Press,
     key: Option<SigningKey>,
     max_object_bytes: usize,
     tips: Mutex<HashMap<ChainRef, Arc<tokio::sync::Mutex<Option<Tip>>>>>,
@@ -106,7 +107,7 @@ impl Chains {
         key: Option<SigningKey>,
         max_object_bytes: usize,
     ) -> Self {
-        Self { shelf, format, key, max_object_bytes, tips: Mutex::default() }
+        Self { shelf, press: Press::new(format), key, max_object_bytes, tips: Mutex::default() }
     }
 
     /// The last event that is stored of a chain.
@@ -172,7 +173,9 @@ impl Chains {
     async fn adopt(&self, mut tip: Tip, segment: &Segment) -> Result<Tip, Fault> {
         let chain = segment.chain();
         let first = tip.next();
-        let at = time_of(segment, first)?;
+        let index = first.checked_sub(segment.first()).and_then(|at| usize::try_from(at).ok());
+        let record = index.and_then(|index| segment.records().get(index));
+        let at = time_of(record, first, chain)?;
         let prefix = self.shelf.layout.object_prefix(chain, at, first);
         let mut found = Vec::new();
         let take = |entry| {
@@ -211,7 +214,9 @@ impl Chains {
             let body = Body { sha256: digest(&object.body), bytes: object.body };
             let path = entry.key.strip_prefix(&self.shelf.layout.tenant(&chain.tenant_id));
             let Some(path) = path else { continue };
-            let manifest = grown(&tip, &run, path.to_owned(), version.clone(), &body);
+            let piece = Piece::whole(run);
+            let pressed = Pressed { body, tree: grown(tip.tree.clone(), &piece) };
+            let manifest = manifest_of(&tip, &piece, path.to_owned(), version.clone(), pressed);
             return match self.commit(manifest).await? {
                 Some(tip) => Ok(tip),
                 // Somebody else was quicker, and what they wrote counts.
@@ -239,7 +244,12 @@ impl Chains {
             return Ok(Step::Done(tip, Grown::Conflict(sequence)));
         }
         while tip.next() <= segment.last() {
-            let piece = self.piece(segment, tip.next())?;
+            let piece =
+                Piece::cut(segment, tip.next(), self.max_object_bytes).ok_or_else(|| {
+                    let what =
+                        format!("a segment of {} has no event {}", segment.chain(), tip.next());
+                    Fault::new(SinkErrorKind::Rejected, what)
+                })?;
             match self.write(&tip, &piece).await? {
                 Some(longer) => tip = longer,
                 None => return Ok(Step::Stale),
@@ -289,44 +299,25 @@ impl Chains {
         Ok(last)
     }
 
-    /// The events of a segment from a position on, as many as belong into one object.
-    fn piece(&self, segment: &Segment, from: u64) -> Result<Segment, Fault> {
-        let mut bytes = 0;
-        let fresh = segment.iter().skip_while(|(at, ..)| *at < from);
-        let fits = |(_, _, record): &(u64, &Hash, &agent_audit_core::record::Record)| {
-            let room = bytes < self.max_object_bytes.max(1);
-            bytes += size(record);
-            room
-        };
-        let records: Vec<_> = fresh.take_while(fits).map(|(.., record)| record.clone()).collect();
-        if records.len() == segment.len() {
-            return Ok(segment.clone());
-        }
-        Segment::new(segment.chain().clone(), records)
-            .map_err(|error| Fault::new(SinkErrorKind::Rejected, error.to_string()))
-    }
-
     /// Writes an object and its manifest; `None` where another writer was quicker.
-    async fn write(&self, tip: &Tip, piece: &Segment) -> Result<Option<Tip>, Fault> {
-        let chain = piece.chain();
-        let format = self.format;
-        let records = piece.clone();
-        let encoding = tokio::task::spawn_blocking(move || Body::encode(format, &records)).await;
-        let body = encoding
-            .map_err(|_| Fault::new(SinkErrorKind::Other, "the work on an object was stopped"))??;
-        let at = time_of(piece, piece.first())?;
+    async fn write(&self, tip: &Tip, piece: &Piece) -> Result<Option<Tip>, Fault> {
+        let pressed = self.press.press(piece, &tip.tree).await?;
+        let (chain, format) = (piece.chain(), self.press.format());
+        let at = time_of(piece.records().first(), piece.first(), chain)?;
         let range = (piece.first(), piece.last());
         let path = Layout::object_path(&chain.chain_id, at, range, format);
         let key = format!("{}{path}", self.shelf.layout.tenant(&chain.tenant_id));
         let media_type = Body::media_type(format);
-        let bucket = &self.shelf.bucket;
+        let (bucket, body) = (&self.shelf.bucket, &pressed.body);
         let put = if tip.unreadable.as_ref() == Some(&key) {
             bucket.put_version(&key, media_type, body.bytes.clone(), &body.sha256).await?
         } else {
             bucket.put(&key, media_type, body.bytes.clone(), &body.sha256).await?
         };
         match put {
-            Put::Stored { version } => self.commit(grown(tip, piece, path, version, &body)).await,
+            Put::Stored { version } => {
+                self.commit(manifest_of(tip, piece, path, version, pressed)).await
+            }
             Put::Exists => Ok(None),
         }
     }
@@ -361,15 +352,13 @@ impl Chains {
 }
 
 /// The manifest of an object that makes a chain longer by a piece.
-fn grown(
+fn manifest_of(
     tip: &Tip,
-    piece: &Segment,
+    piece: &Piece,
     path: String,
     version: Option<String>,
-    body: &Body,
+    Pressed { body, tree }: Pressed,
 ) -> Manifest {
-    let mut tree = tip.tree.clone();
-    tree.extend(piece.hashes().iter().copied());
     Manifest {
         chain: piece.chain().clone(),
         object: path,
@@ -388,13 +377,11 @@ fn hash_of(segment: &Segment, at: u64) -> Option<Hash> {
     segment.hashes().get(index).copied()
 }
 
-/// When the event at a position of a segment was recorded.
-fn time_of(segment: &Segment, at: u64) -> Result<Timestamp, Fault> {
-    let index = at.checked_sub(segment.first()).and_then(|index| usize::try_from(index).ok());
-    let record = index.and_then(|index| segment.records().get(index));
+/// When an event was recorded.
+fn time_of(record: Option<&Record>, at: u64, chain: &ChainRef) -> Result<Timestamp, Fault> {
     let view = record.and_then(|record| record.view().ok());
     view.and_then(|view| view.timestamp_utc.parse().ok()).ok_or_else(|| {
-        let what = format!("event {at} of chain {} does not say when it was", segment.chain());
+        let what = format!("event {at} of chain {chain} does not say when it was");
         Fault::new(SinkErrorKind::Rejected, what)
     })
 }
