@@ -5,7 +5,7 @@ use crate::hash::Hash;
 use super::{
     MAX_DEPTH, MAX_INTEGER,
     likely::{Key, find, named},
-    plain::plain_prefix,
+    plain::Marks,
     write::is_key,
 };
 
@@ -50,7 +50,7 @@ pub struct EventView<'a> {
     pub timestamp_utc: &'a str,
     /// The payload's canonical bytes.
     pub payload: &'a [u8],
-    content: &'a [u8],
+    content: &'a str,
 }
 
 /// One part of an event's content, as the event names it.
@@ -102,7 +102,8 @@ pub struct NotCanonical {
 pub fn scan(bytes: &[u8]) -> Result<EventView<'_>, NotCanonical> {
     let text = std::str::from_utf8(bytes)
         .map_err(|e| NotCanonical { at: e.valid_up_to(), what: "expected UTF-8" })?;
-    let mut scanner = Scanner { text, bytes, at: 0 };
+    let marks = Marks::of(bytes);
+    let mut scanner = Scanner { text, bytes, marks: &marks, at: 0 };
     let mut fields = Fields::default();
     scanner.expect(b'{', "expected an object")?;
     scanner.entries(0, &ENVELOPE, |scanner, field| fields.take(scanner, field))?;
@@ -117,13 +118,16 @@ impl<'a> EventView<'a> {
     pub fn content(&self) -> impl Iterator<Item = ContentView<'a>> + use<'a> {
         // `scan` has walked these bytes already, so a failure here cannot happen; ending early
         // instead of panicking costs nothing, because the number of parts is compared by callers.
-        let text = std::str::from_utf8(self.content).unwrap_or_default();
-        let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 1 };
+        let (text, bytes) = (self.content, self.content.as_bytes());
+        let mut at = 1;
         std::iter::from_fn(move || {
-            if scanner.bytes.get(scanner.at) == Some(&b',') {
-                scanner.at += 1;
+            if bytes.get(at) == Some(&b',') {
+                at += 1;
             }
-            scanner.part().ok()
+            let mut scanner = Scanner { text, bytes, marks: &Marks::NONE, at };
+            let part = scanner.part().ok();
+            at = scanner.at;
+            part
         })
     }
 
@@ -138,7 +142,7 @@ impl<'a> EventView<'a> {
 struct Fields<'a> {
     agent_id: Option<&'a str>,
     chain_id: Option<&'a str>,
-    content: &'a [u8],
+    content: &'a str,
     event_id: Option<&'a str>,
     event_type: Option<&'a str>,
     parent_event_id: Option<&'a str>,
@@ -155,7 +159,7 @@ impl<'a> Fields<'a> {
     #[inline(always)]
     fn take(
         &mut self,
-        scanner: &mut Scanner<'a>,
+        scanner: &mut Scanner<'a, '_>,
         field: Option<Field>,
     ) -> Result<(), NotCanonical> {
         let slot = match field {
@@ -171,7 +175,7 @@ impl<'a> Fields<'a> {
             Some(Field::Content) => {
                 let start = scanner.at;
                 scanner.content()?;
-                self.content = &scanner.bytes[start..scanner.at];
+                self.content = &scanner.text[start..scanner.at];
                 return Ok(());
             }
             Some(Field::Payload) => {
@@ -280,13 +284,14 @@ fn out_of_order(at: usize) -> NotCanonical {
     NotCanonical { at, what: "the keys are not in order" }
 }
 
-struct Scanner<'a> {
+struct Scanner<'a, 'm> {
     text: &'a str,
     bytes: &'a [u8],
+    marks: &'m Marks,
     at: usize,
 }
 
-impl<'a> Scanner<'a> {
+impl<'a> Scanner<'a, '_> {
     fn fail<T>(&self, what: &'static str) -> Result<T, NotCanonical> {
         Err(NotCanonical { at: self.at, what })
     }
@@ -463,7 +468,7 @@ impl<'a> Scanner<'a> {
         self.expect(b'"', "expected a string")?;
         let start = self.at;
         loop {
-            self.at += plain_prefix(&self.bytes[self.at..]);
+            self.at = self.marks.next(self.bytes, self.at);
             match self.peek() {
                 Some(b'"') => {
                     // Both ends are next to ASCII quotation marks, so they are boundaries.

@@ -212,15 +212,15 @@ fn compress(simd: V4, state: &mut [[u32; LANES]; 8], blocks: &[[u8; 64]; LANES])
                 f._mm512_ror_epi32::<25>(e)
             );
             let ch = f._mm512_ternarylogic_epi32::<0xca>(e, ff, g);
-            let x = add!(add!(h, add!(w[$i], cast([K[$t + $i]; 16]))), ch);
+            let t1 = add!(add!(add!(h, add!(w[$i], cast([K[$t + $i]; 16]))), ch), sum1);
             let sum0 = xor3!(
                 f._mm512_ror_epi32::<2>(a),
                 f._mm512_ror_epi32::<13>(a),
                 f._mm512_ror_epi32::<22>(a)
             );
             let maj = f._mm512_ternarylogic_epi32::<0xe8>(a, b, c);
-            s[D] = add!(add!(s[D], x), sum1);
-            s[H] = add!(add!(x, add!(sum0, maj)), sum1);
+            s[D] = add!(s[D], t1);
+            s[H] = add!(t1, add!(sum0, maj));
         }};
     }
     macro_rules! schedule {

@@ -91,6 +91,16 @@ impl Message<'_> {
             && let Some(whole) = rest.first_chunk()
         {
             *block = *whole;
+        } else if index == 0
+            && let Some(whole) = self.prefix.first_chunk()
+        {
+            *block = *whole;
+        } else if index == 0
+            && let [first] = self.prefix
+            && let Some(rest) = self.bytes.first_chunk::<{ BLOCK - 1 }>()
+        {
+            block[0] = *first;
+            block[1..].copy_from_slice(rest);
         } else {
             self.write_edge(index, block);
         }

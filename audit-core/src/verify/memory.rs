@@ -31,7 +31,7 @@ impl Findings {
 
     pub(super) fn add(&mut self, finding: Finding) {
         if self.list.len() < MAX_FINDINGS {
-            self.list.push(finding.in_chain(&self.chain.clone()));
+            self.list.push(finding.in_chain(&self.chain));
         } else {
             self.omitted += 1;
             self.omitted_worst = self.omitted_worst.min(finding.severity);
@@ -41,6 +41,18 @@ impl Findings {
     /// Adds a finding about one position.
     pub(super) fn at(&mut self, kind: FindingKind, at: u64, id: Option<EventId>, detail: String) {
         self.add(Finding::new(kind, detail).at(at, at).of_event(id));
+    }
+
+    /// As [`at`](Self::at); the words are chosen only where the finding is kept.
+    pub(super) fn at_in_words(
+        &mut self,
+        kind: FindingKind,
+        at: u64,
+        id: Option<EventId>,
+        detail: impl FnOnce() -> String,
+    ) {
+        let kept = self.list.len() < MAX_FINDINGS;
+        self.at(kind, at, id, if kept { detail() } else { String::new() });
     }
 
     pub(super) fn has_faults(&self) -> bool {

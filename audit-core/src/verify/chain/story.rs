@@ -117,8 +117,9 @@ impl ChainVerifier {
     /// What was begun and has no end: a fault of nobody, and for a person to look at.
     pub(super) fn unresolved(&mut self) {
         for (at, id, what) in std::mem::take(&mut self.attempts).into_open() {
-            let detail = format!("began a {what} call whose outcome is not recorded");
-            self.findings.at(FindingKind::UnresolvedAttempt, at, Some(id), detail);
+            self.findings.at_in_words(FindingKind::UnresolvedAttempt, at, Some(id), || {
+                format!("began a {what} call whose outcome is not recorded")
+            });
         }
         for (review, at, id) in std::mem::take(&mut self.reviews).into_open() {
             let detail = format!(
