@@ -7,20 +7,19 @@ use std::collections::hash_map::RandomState;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use super::error::JournalError;
 use super::format::{
     RECORD, Record, RecordKind, SEGMENT_HEADER, SegmentHeader, as_offset, segment_name,
 };
+use super::gathering::Gathering;
 use super::io::write_all_at;
 use super::segment::{ActiveFile, Spare, first_frame, fitting_prefix, write_seal};
 use super::state::{Active, Segment, Shared, State, wake_all};
 
 /// A buffer that grew beyond this is given back after use.
 const KEPT_BUFFER: usize = 4 << 20;
-
-/// How often the commit thread stands back without a new entry before it goes on.
-const IDLE_YIELDS: u32 = 4;
 
 #[derive(Debug)]
 pub(super) struct Committer {
@@ -32,8 +31,7 @@ pub(super) struct Committer {
     buffer: Vec<u8>,
     /// Everything durable in the active segment is said to be so by a record behind it.
     marked: bool,
-    /// Entries of the batch just acknowledged, whose callers may be about to append again.
-    just_woken: u32,
+    gathering: Gathering,
     /// The last attempt to preallocate ahead of need failed; the next one waits for need.
     ahead_failed: bool,
     /// Released when the thread ends, however it ends.
@@ -61,7 +59,7 @@ impl Committer {
             spares_made: 0,
             buffer: vec![0; RECORD],
             marked: true,
-            just_woken: 0,
+            gathering: Gathering::default(),
             ahead_failed: false,
             _lock: lock,
         }
@@ -91,13 +89,15 @@ impl Committer {
                 if state.closing {
                     return Job::Close;
                 }
+            } else if let Some(time) = self.gathering.patience(&state) {
+                state.idle = true;
+                state.awaited = self.gathering.enough;
+                let woken = shared.work.wait_timeout(state, time);
+                (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
+                state.idle = false;
+                state.awaited = 0;
+                continue;
             } else if state.pending_entries > 0 {
-                let woken = std::mem::take(&mut self.just_woken);
-                if woken > 1 {
-                    drop(state);
-                    self.gather(woken);
-                    state = shared.lock();
-                }
                 return self.take_pending(&mut state);
             } else if let Some(cost) = state.want_spare.take() {
                 return Job::Prepare { cost };
@@ -113,21 +113,6 @@ impl Committer {
             state.idle = true;
             state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.idle = false;
-        }
-    }
-
-    /// Lets the callers just woken append again, so that they are in this batch and not in the next.
-    ///
-    /// Without it callers fall into two groups, each waiting for the other's sync.
-    fn gather(&self, woken: u32) {
-        let mut pending = self.shared.lock().pending_entries;
-        let enough = pending.saturating_add(woken);
-        let mut idle = 0;
-        while pending < enough && idle < IDLE_YIELDS {
-            std::thread::yield_now();
-            let now = self.shared.lock().pending_entries;
-            idle = if now == pending { idle + 1 } else { 0 };
-            pending = now;
         }
     }
 
@@ -149,6 +134,7 @@ impl Committer {
 
     fn commit(&mut self, first: u64, entries: u32, cost: u64) {
         let mut bytes = std::mem::take(&mut self.buffer);
+        let start = Instant::now();
         let result = self.write_batch(&mut bytes, first, entries, cost);
         if bytes.capacity() > KEPT_BUFFER {
             bytes = Vec::new();
@@ -156,7 +142,7 @@ impl Committer {
         bytes.clear();
         bytes.resize(RECORD, 0);
         self.buffer = bytes;
-        self.just_woken = entries;
+        self.gathering.begin(start);
         if let Err((error, written_end)) = result {
             self.fail(&error, written_end);
         }
@@ -226,6 +212,7 @@ impl Committer {
             state.outstanding -= cost;
             state.in_flight_cost = 0;
             state.in_flight.take(&mut wakers);
+            (self.gathering.pending, self.gathering.woken) = (state.pending_entries, wakers.len());
         }
         state.take_followers(&mut wakers);
         wakers.append(&mut self.shared.grant(&mut state));

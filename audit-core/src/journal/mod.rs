@@ -125,6 +125,7 @@ mod error;
 #[doc(hidden)]
 pub mod faulty;
 mod format;
+mod gathering;
 mod io;
 mod open;
 mod options;
@@ -375,7 +376,9 @@ impl Journal {
         state.pending_entries += 1;
         state.next_index += 1;
         let ticket = Ticket { index, generation: state.generation };
-        self.shared.wake_committer(&mut state);
+        if state.pending_entries >= state.awaited {
+            self.shared.wake_committer(&mut state);
+        }
         let wakers = if reserved > cost { self.shared.grant(&mut state) } else { Vec::new() };
         drop(state);
         wake_all(wakers);

@@ -73,6 +73,8 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// The commit thread sleeps and has to be woken.
     pub(super) idle: bool,
+    /// Fewer pending entries than these are no reason to wake it.
+    pub(super) awaited: u32,
     pub(super) batches: u64,
 }
 
@@ -162,6 +164,7 @@ impl Shared {
             closing: false,
             closed: false,
             idle: false,
+            awaited: 0,
             batches: 0,
         };
         Self {
@@ -352,6 +355,11 @@ fn answer_was_granted(answer: &Option<Result<u64, JournalError>>) -> bool {
 impl State {
     pub(super) fn first_index(&self) -> u64 {
         self.segments.front().map_or(self.durable_index, |segment| segment.first)
+    }
+
+    /// Whether somebody waits for admission.
+    pub(super) fn has_queue(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// The reason why nothing is accepted, if there is one.
