@@ -31,7 +31,7 @@ use crate::{
         tool::DecisionLink,
     },
     id::{AgentId, CallId, EventId, SessionId, SpanId, SubjectId, TenantId, TraceId},
-    log::{AuditLog, Draft, Durability, InvalidName, Receipt, Scope},
+    log::{AuditLog, Draft, DrawnUp, Durability, InvalidName, Receipt, Scope},
 };
 
 /// The session that something happens in, and where in it.
@@ -239,8 +239,9 @@ impl AuditContext {
     /// # Cancel safety
     /// Dropping the future leaves the event either unrecorded or recorded whole.
     pub async fn record(&self, draft: impl Into<Draft>) -> Result<Receipt, AuditError> {
+        let (event, decided) = self.draw_up(draft.into())?;
         let durability = self.log().core().durability;
-        self.record_with(draft, durability).await
+        self.record_drawn_up(event, decided, durability).await
     }
 
     /// [`record`](Self::record), waiting on this thread.
@@ -260,9 +261,24 @@ impl AuditContext {
         draft: impl Into<Draft>,
         durability: Durability,
     ) -> Result<Receipt, AuditError> {
-        let draft = draft.into();
+        let (event, decided) = self.draw_up(draft.into())?;
+        self.record_drawn_up(event, decided, durability).await
+    }
+
+    /// The event as it will be written, and the calls that it decides on.
+    fn draw_up(&self, draft: Draft) -> Result<(DrawnUp, Option<Vec<CallId>>), AuditError> {
         let decided = self.decided(&draft);
-        let receipt = self.log().core().record(&self.as_scope(), draft, durability).await?;
+        let event = self.log().core().draw_up(&self.as_scope(), draft)?;
+        Ok((event, decided))
+    }
+
+    async fn record_drawn_up(
+        &self,
+        event: DrawnUp,
+        decided: Option<Vec<CallId>>,
+        durability: Durability,
+    ) -> Result<Receipt, AuditError> {
+        let receipt = self.log().core().record(&self.as_scope(), event, durability).await?;
         if let Some(decided) = decided {
             self.note_decision(receipt.event_id, &decided);
         }

@@ -57,6 +57,14 @@ pub(super) struct Wake {
     pub(super) stop: bool,
 }
 
+/// An event that is written down and lacks its place.
+pub(crate) struct DrawnUp {
+    who: Who,
+    chain: Arc<Chain>,
+    track: Track,
+    prepared: Box<Prepared>,
+}
+
 /// An event that has its place and is on its way to the disk.
 #[derive(Debug)]
 pub(crate) struct Enqueued {
@@ -88,13 +96,35 @@ pub(super) enum Who {
 }
 
 impl Core {
+    /// Writes an event down, all but its place. Waits for nothing: the future that goes on from here
+    /// holds what is written and not what it is written from, and is small.
+    pub(crate) fn draw_up(&self, scope: &Scope<'_>, draft: Draft) -> Result<DrawnUp, AuditError> {
+        self.draw_up_for(Who::Caller, scope, draft)
+    }
+
+    fn draw_up_for(
+        &self,
+        who: Who,
+        scope: &Scope<'_>,
+        draft: Draft,
+    ) -> Result<DrawnUp, AuditError> {
+        if who == Who::Caller && self.closed.load(Ordering::Acquire) {
+            return Err(AuditError::closed());
+        }
+        let chain = self.chain(scope.tenant);
+        let track = Track::of(&draft);
+        let prepared = Prepared::new(draft, scope, &chain.id.chain_id, &self.writer_id)?;
+        Ok(DrawnUp { who, chain, track, prepared: Box::new(prepared) })
+    }
+
+    /// Records an event that is written down.
     pub(crate) async fn record(
         &self,
         scope: &Scope<'_>,
-        draft: Draft,
+        event: DrawnUp,
         durability: Durability,
     ) -> Result<Receipt, AuditError> {
-        let enqueued = self.enqueue(scope, draft).await?;
+        let enqueued = self.take_in(scope, event).await?;
         self.confirm(enqueued, durability).await
     }
 
@@ -104,7 +134,8 @@ impl Core {
         scope: &Scope<'_>,
         draft: Draft,
     ) -> Result<Enqueued, AuditError> {
-        self.enqueue_for(Who::Caller, scope, draft).await
+        let event = self.draw_up(scope, draft)?;
+        self.take_in(scope, event).await
     }
 
     /// [`enqueue`](Self::enqueue) for what the log itself writes while it closes.
@@ -113,30 +144,22 @@ impl Core {
         scope: &Scope<'_>,
         draft: Draft,
     ) -> Result<Enqueued, AuditError> {
-        self.enqueue_for(Who::Log, scope, draft).await
+        let event = self.draw_up_for(Who::Log, scope, draft)?;
+        self.take_in(scope, event).await
     }
 
-    async fn enqueue_for(
-        &self,
-        who: Who,
-        scope: &Scope<'_>,
-        draft: Draft,
-    ) -> Result<Enqueued, AuditError> {
-        if who == Who::Caller && self.closed.load(Ordering::Acquire) {
-            return Err(AuditError::closed());
-        }
-        let chain = self.chain(scope.tenant);
-        let track = Track::of(&draft);
-        let mut prepared = Prepared::new(draft, scope, &chain.id.chain_id, &self.writer_id)?;
+    async fn take_in(&self, scope: &Scope<'_>, event: DrawnUp) -> Result<Enqueued, AuditError> {
+        let DrawnUp { who, chain, track, mut prepared } = event;
         loop {
             let permit = self.admit(&chain, prepared.entry_bytes()).await?;
             match self.place(who, &chain, prepared, permit, &track, scope) {
                 Ok(enqueued) => return Ok(enqueued),
                 Err(NotPlaced::Failed(error)) => return Err(self.lost(&chain, error)),
                 Err(NotPlaced::Closed) => return Err(AuditError::closed()),
-                Err(NotPlaced::PreambleFirst(back)) => prepared = *back,
+                Err(NotPlaced::PreambleFirst(back)) => prepared = back,
             }
-            self.settle(who, &chain).await?;
+            // Seldom, and large.
+            Box::pin(self.settle(who, &chain)).await?;
         }
     }
 
@@ -162,7 +185,7 @@ impl Core {
         // What is lost here is counted when the journal recovers, with what nobody waits for.
         self.journal.durable(ticket).await?;
         if durability == Durability::Delivered {
-            self.delivery.delivered(&receipt.chain, receipt.sequence).await?;
+            Box::pin(self.delivery.delivered(&receipt.chain, receipt.sequence)).await?;
         }
         Ok(receipt)
     }
@@ -183,7 +206,7 @@ impl Core {
         &self,
         who: Who,
         chain: &Arc<Chain>,
-        prepared: Prepared,
+        prepared: Box<Prepared>,
         permit: Permit,
         track: &Track,
         scope: &Scope<'_>,
@@ -202,7 +225,7 @@ impl Core {
             _ => announced && !chain.owes(),
         };
         if !in_turn {
-            return Err(NotPlaced::PreambleFirst(Box::new(prepared)));
+            return Err(NotPlaced::PreambleFirst(prepared));
         }
         let event_id = prepared.event_id;
         let open = match track {
@@ -317,7 +340,7 @@ impl Core {
         draft.parent_event_id = parent;
         let prepared = Prepared::new(draft, &scope, &chain.id.chain_id, &self.writer_id)?;
         let permit = self.admit(chain, prepared.entry_bytes()).await?;
-        match self.place(who, chain, prepared, permit, &track, &scope) {
+        match self.place(who, chain, Box::new(prepared), permit, &track, &scope) {
             Ok(_) => {
                 told.gap = None;
                 Ok(())

@@ -44,7 +44,7 @@ use std::{
 };
 
 pub use close::CloseReport;
-pub(crate) use core::{Core, Enqueued};
+pub(crate) use core::{Core, DrawnUp, Enqueued};
 pub use draft::Draft;
 pub use layout::Layout;
 pub(crate) use layout::{create_dir, replace, sync_dir};

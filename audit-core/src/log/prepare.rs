@@ -179,12 +179,12 @@ impl Prepared {
         push_time(head, place.at);
         head.extend_from_slice(&self.after);
 
-        self.hasher.update(&head[hashed..]);
-        let event_hash = self.hasher.finish();
         let len = u32::try_from(head.len() - ENTRY_HEADER).expect("an event is at most 16 MiB");
         let header = super::entry::record_header(len);
         head[..ENTRY_HEADER].copy_from_slice(&header);
-        Placed { head: self.before, parts: self.parts, event_hash }
+        let Self { before: head, parts, mut hasher, .. } = self;
+        hasher.update(&head[hashed..]);
+        Placed { event_hash: hasher.finish(), head, parts }
     }
 }
 
