@@ -37,7 +37,7 @@ pub struct Filter {
     /// What the event type begins with.
     #[serde(skip_serializing_if = "Option::is_none")]
     family: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", with = "external")]
     external: Vec<(Option<String>, String)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Timestamp>,
@@ -47,6 +47,40 @@ pub struct Filter {
     from_sequence: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to_sequence: Option<u64>,
+}
+
+/// Things outside as objects that leave the key out where any will do: a filter has a canonical form,
+/// which an export signs, and that knows no `null`.
+mod external {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Thing<'a> {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<std::borrow::Cow<'a, str>>,
+        value: std::borrow::Cow<'a, str>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        things: &[(Option<String>, String)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(
+            things.iter().map(|(key, value)| Thing {
+                key: key.as_deref().map(Into::into),
+                value: value.into(),
+            }),
+        )
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(Option<String>, String)>, D::Error> {
+        let things = Vec::<Thing<'_>>::deserialize(deserializer)?;
+        let owned = |thing: Thing<'_>| (thing.key.map(Into::into), thing.value.into_owned());
+        Ok(things.into_iter().map(owned).collect())
+    }
 }
 
 /// One condition, as a store translates it. Names of columns are those of
@@ -364,8 +398,9 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_named() {
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
-        let turned =
-            Filter::new().since(time("2026-02-01T00:00:00.000000000Z")).before(time("2026-01-01T00:00:00.000000000Z"));
+        let turned = Filter::new()
+            .since(time("2026-02-01T00:00:00.000000000Z"))
+            .before(time("2026-01-01T00:00:00.000000000Z"));
         let error = turned.check().unwrap_err().to_string();
         assert!(error.contains("turned round") && error.contains("2026-02-01"), "{error}");
         let error = Filter::new().from_sequence(5).to_sequence(5).check().unwrap_err();
@@ -378,6 +413,11 @@ mod tests {
         let filter = Filter::new().tool("refund").tool("sql").family("tool.").external_value("R-7");
         let text = serde_json::to_string(&filter).unwrap();
         assert_eq!(serde_json::from_str::<Filter>(&text).unwrap(), filter);
+        let filter = filter.external("order", "A-1");
+        let text = agent_audit_core::canonical::to_vec(&filter).unwrap();
+        assert_eq!(serde_json::from_slice::<Filter>(&text).unwrap(), filter);
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains(r#"[{"value":"R-7"},{"key":"order","value":"A-1"}]"#), "{text}");
         let foreign: Filter = serde_json::from_str(r#"{"columns":[["tenant_id",["x"]]]}"#).unwrap();
         assert!(foreign.check().unwrap_err().to_string().contains("tenant_id"));
     }
