@@ -21,6 +21,7 @@ pub mod error;
 pub mod event;
 pub mod hash;
 pub mod id;
+pub mod index;
 #[cfg(feature = "writer")]
 #[doc(hidden)]
 pub mod instrument;

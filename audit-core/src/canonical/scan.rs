@@ -44,6 +44,8 @@ pub struct EventView<'a> {
     pub sequence: u64,
     /// The session.
     pub session_id: &'a str,
+    /// The person whom the event is about, where it names one.
+    pub subject_id: Option<&'a str>,
     /// The tenant.
     pub tenant_id: &'a str,
     /// When it was recorded.
@@ -151,6 +153,7 @@ struct Fields<'a> {
     schema_version: Option<&'a str>,
     sequence: Option<u64>,
     session_id: Option<&'a str>,
+    subject_id: Option<&'a str>,
     tenant_id: Option<&'a str>,
     timestamp_utc: Option<&'a str>,
 }
@@ -170,6 +173,7 @@ impl<'a> Fields<'a> {
             Some(Field::ParentEventId) => &mut self.parent_event_id,
             Some(Field::SchemaVersion) => &mut self.schema_version,
             Some(Field::SessionId) => &mut self.session_id,
+            Some(Field::SubjectId) => &mut self.subject_id,
             Some(Field::TenantId) => &mut self.tenant_id,
             Some(Field::TimestampUtc) => &mut self.timestamp_utc,
             Some(Field::Content) => {
@@ -215,6 +219,7 @@ impl<'a> Fields<'a> {
             schema_version: self.schema_version.ok_or(missing("schema_version is missing"))?,
             sequence: self.sequence.ok_or(missing("sequence is missing"))?,
             session_id: self.session_id.ok_or(missing("session_id is missing"))?,
+            subject_id: self.subject_id,
             tenant_id: self.tenant_id.ok_or(missing("tenant_id is missing"))?,
             timestamp_utc: self.timestamp_utc.ok_or(missing("timestamp_utc is missing"))?,
             payload: self.payload.ok_or(missing("payload is missing"))?,
@@ -237,6 +242,7 @@ enum Field {
     SchemaVersion,
     Sequence,
     SessionId,
+    SubjectId,
     TenantId,
     TimestampUtc,
     /// One that a verifier has no use for.
@@ -257,7 +263,7 @@ const ENVELOPE: [Key<Field>; 18] = [
     Key::new(Field::Sequence, b"sequence"),
     Key::new(Field::SessionId, b"session_id"),
     Key::new(Field::Other, b"span_id"),
-    Key::new(Field::Other, b"subject_id"),
+    Key::new(Field::SubjectId, b"subject_id"),
     Key::new(Field::TenantId, b"tenant_id"),
     Key::new(Field::TimestampUtc, b"timestamp_utc"),
     Key::new(Field::Other, b"trace_id"),

@@ -20,6 +20,7 @@ use crate::{
     },
     hash::Hash,
     id::{ChainId, EventId, TenantId},
+    index::{Pending, Terms},
     journal::Ticket,
     sink::ChainRef,
     timestamp::Timestamp,
@@ -183,6 +184,9 @@ pub(crate) struct ChainState {
     pub(crate) announced_at: Option<u64>,
     /// The size of the tree at the last checkpoint.
     pub(crate) checkpointed: u64,
+    /// What the next checkpoint says of where the events since the last one are found.
+    #[serde(default)]
+    pub(crate) index: Pending,
 }
 
 /// What is needed to close an attempt whose process died.
@@ -237,6 +241,7 @@ impl ChainState {
             last_ticket: None,
             announced_at: None,
             checkpointed: 0,
+            index: Pending::starting_at(0),
         }
     }
 
@@ -246,7 +251,14 @@ impl ChainState {
     }
 
     /// Takes up an event that now has its place.
-    pub(crate) fn push(&mut self, event_hash: Hash, at: Timestamp, ticket: Option<Ticket>) {
+    pub(crate) fn push(
+        &mut self,
+        event_hash: Hash,
+        at: Timestamp,
+        terms: &Terms<'_>,
+        ticket: Option<Ticket>,
+    ) {
+        self.index.push(self.next(), terms);
         self.tree.push(event_hash);
         self.head = event_hash;
         self.last_at = Some(at);
@@ -277,7 +289,7 @@ impl ChainState {
             .timestamp_utc
             .parse()
             .map_err(|error: crate::timestamp::InvalidTimestamp| error.to_string())?;
-        self.push(event_hash, at, None);
+        self.push(event_hash, at, &Terms::of(view), None);
         self.note_view(view);
         self.closed = view.event_type == "chain.closed";
         if matches!(view.event_type, "chain.opened" | "chain.resumed") {
@@ -359,7 +371,9 @@ impl Chains {
             if lost > 0 {
                 chain.add_gap(Gap::of(GapReason::JournalFailed, lost, now));
             }
-            *state = ChainState { checkpointed: state.checkpointed, ..back };
+            let (checkpointed, unsigned) = (state.checkpointed, state.index.start());
+            *state = ChainState { checkpointed, ..back };
+            state.index.signed(unsigned);
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
     error::AuditError,
     hash::Hash,
     id::{ChainId, TenantId},
+    index::IndexRoot,
     key::SigningKey,
     sink::ChainRef,
 };
@@ -44,6 +45,17 @@ pub(crate) struct Mark {
     pub(crate) chain: ChainRef,
     pub(crate) size: u64,
     pub(crate) root: Hash,
+    /// The indexes of the events since the checkpoint before.
+    pub(crate) indexes: Vec<IndexRoot>,
+}
+
+impl Mark {
+    fn checkpoint(&self) -> Checkpoint {
+        let origin = chain_origin(self.chain.chain_id.as_str());
+        let mut checkpoint = Checkpoint::new(origin, self.size, self.root);
+        checkpoint.extensions = self.indexes.iter().map(ToString::to_string).collect();
+        checkpoint
+    }
 }
 
 /// Where checkpoints go.
@@ -96,11 +108,9 @@ impl CheckpointFile {
     pub(crate) fn append(&mut self, marks: &[Mark], key: &SigningKey) -> Result<(), AuditError> {
         let mut lines = Vec::new();
         for mark in marks {
-            let origin = chain_origin(mark.chain.chain_id.as_str());
-            let signed =
-                Checkpoint::new(origin, mark.size, mark.root).sign(key).map_err(|error| {
-                    AuditError::damaged("cannot sign a checkpoint").with_source(error)
-                })?;
+            let signed = mark.checkpoint().sign(key).map_err(|error| {
+                AuditError::damaged("cannot sign a checkpoint").with_source(error)
+            })?;
             let line = Line {
                 chain_id: mark.chain.chain_id.clone(),
                 note: signed.to_string(),
@@ -162,5 +172,7 @@ fn read_line(line: &[u8]) -> Option<Mark> {
         chain: ChainRef::new(line.tenant_id, line.chain_id),
         size: checkpoint.size,
         root: checkpoint.root,
+        // Whose signature has not been checked, and who wrote none, leaves no index behind.
+        indexes: IndexRoot::all_of(checkpoint).unwrap_or_default(),
     })
 }

@@ -244,7 +244,7 @@ impl Core {
             .journal
             .append(permit, &[&placed.head, &placed.parts])
             .map_err(NotPlaced::Failed)?;
-        state.push(placed.event_hash, at, Some(ticket));
+        state.push(placed.event_hash, at, &placed.terms(), Some(ticket));
         match (track, open) {
             (Track::Open(_), Some(open)) => {
                 state.open.insert(event_id, open);

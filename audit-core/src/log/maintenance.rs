@@ -69,7 +69,7 @@ impl Maintenance {
     /// Signs a checkpoint of every chain that has events after its last, once it is due or at once.
     fn checkpoint(&mut self, at_once: bool) -> Result<(), AuditError> {
         let core = Arc::clone(&self.core);
-        let mut marks = Vec::new();
+        let (mut marks, mut indexes) = (Vec::new(), Vec::new());
         let mut tickets = Vec::new();
         {
             let chains = core.chains.read().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +84,9 @@ impl Maintenance {
                     *self.waiting.entry(chain.id.chain_id.clone()).or_insert_with(Instant::now);
                 if at_once || new >= core.checkpoint_events || since.elapsed() >= self.interval {
                     let (size, root) = (state.next(), state.tree.root());
-                    marks.push(Mark { chain: chain.id.clone(), size, root });
+                    let chain = chain.id.clone();
+                    marks.push(Mark { chain, size, root, indexes: Vec::new() });
+                    indexes.push(state.index.indexes());
                     tickets.extend(state.last_ticket);
                 }
             }
@@ -94,11 +96,16 @@ impl Maintenance {
         if marks.is_empty() || !core.all_durable(&tickets) {
             return Ok(());
         }
+        for (mark, indexes) in marks.iter_mut().zip(indexes) {
+            mark.indexes = indexes.roots();
+        }
         self.checkpoints.append(&marks, &core.key)?;
         let chains = core.chains.read().unwrap_or_else(PoisonError::into_inner);
         for mark in marks {
             if let Some(chain) = chains.get(&mark.chain.tenant_id) {
-                chain.lock().checkpointed = mark.size;
+                let mut state = chain.lock();
+                state.checkpointed = mark.size;
+                state.index.signed(mark.size);
                 self.waiting.remove(&mark.chain.chain_id);
             }
         }

@@ -1,6 +1,8 @@
 //! The fast path to canonical bytes: everything that does not depend on the place in the chain is
 //! written before the chain is locked, and what is left is four insertions.
 
+use std::ops::Range;
+
 use crate::{
     canonical::{self, write_string},
     content::{ContentRef, Part, PartBody, invalid_part},
@@ -8,6 +10,7 @@ use crate::{
     event::SCHEMA_VERSION,
     hash::{Hash, LeafHasher},
     id::{AgentId, ChainId, EventId, SessionId, SpanId, SubjectId, TenantId, TraceId, WriterId},
+    index::{self, Terms},
     record,
     timestamp::Timestamp,
 };
@@ -43,7 +46,17 @@ pub(crate) struct Prepared {
     after: Vec<u8>,
     parts: Vec<u8>,
     /// Where the payload stands in `before`.
-    payload: std::ops::Range<usize>,
+    payload: Range<usize>,
+    terms: TermsAt,
+}
+
+/// Where the text of what an event is indexed by stands in its entry; the session and the subject
+/// in the middle of it, until the event has its place.
+struct TermsAt {
+    event_type: Range<usize>,
+    reviewer: Option<Box<str>>,
+    session: Range<usize>,
+    subject: Option<Range<usize>>,
 }
 
 /// The place of an event in its chain.
@@ -61,6 +74,31 @@ pub(crate) struct Placed {
     /// The bodies of the content.
     pub(crate) parts: Vec<u8>,
     pub(crate) event_hash: Hash,
+    terms: TermsAt,
+}
+
+impl TermsAt {
+    fn moved_by(&mut self, offset: usize) {
+        for range in [&mut self.session].into_iter().chain(&mut self.subject) {
+            *range = range.start + offset..range.end + offset;
+        }
+    }
+}
+
+impl Placed {
+    /// What the event is indexed by.
+    pub(crate) fn terms(&self) -> Terms<'_> {
+        let text = |range: &Range<usize>| {
+            std::str::from_utf8(&self.head[range.clone()]).expect("an event is UTF-8")
+        };
+        let TermsAt { event_type, reviewer, session, subject } = &self.terms;
+        Terms {
+            event_type: text(event_type),
+            reviewer: reviewer.as_deref(),
+            session: text(session),
+            subject: subject.as_ref().map(text),
+        }
+    }
 }
 
 impl Prepared {
@@ -91,7 +129,7 @@ impl Prepared {
         before.extend_from_slice(b",\"event_id\":");
         write_string(&mut before, event_id.write_to(&mut [0; 36]));
         before.extend_from_slice(b",\"event_type\":");
-        write_string(&mut before, event_type);
+        let type_at = write_term(&mut before, event_type);
         if let Some(at) = occurred_at {
             before.extend_from_slice(b",\"occurred_at\":");
             push_time(&mut before, at);
@@ -104,21 +142,22 @@ impl Prepared {
         let payload_start = before.len();
         canonical::append(&payload, &mut before).map_err(|error| invalid(&error))?;
         let payload_bytes = payload_start..before.len();
+        let reviewer = index::reviewer(event_type, &before[payload_start..]).map(Box::from);
         before.extend_from_slice(b",\"previous_event_hash\":\"");
 
         let mut middle = Vec::with_capacity(256);
         middle.extend_from_slice(b",\"session_id\":");
-        write_string(&mut middle, scope.session.as_str());
+        let session = write_term(&mut middle, scope.session.as_str());
         let own_trace = trace.as_ref().map(|(trace, span)| (trace, span.as_ref()));
         let trace = own_trace.or(scope.trace);
         if let Some((_, Some(span))) = trace {
             middle.extend_from_slice(b",\"span_id\":");
             write_string(&mut middle, span.as_str());
         }
-        if let Some(subject) = subject_id.as_ref().or(scope.subject) {
+        let subject = subject_id.as_ref().or(scope.subject).map(|subject| {
             middle.extend_from_slice(b",\"subject_id\":");
-            write_string(&mut middle, subject.as_str());
-        }
+            write_term(&mut middle, subject.as_str())
+        });
         middle.extend_from_slice(b",\"tenant_id\":");
         write_string(&mut middle, scope.tenant.as_str());
         middle.extend_from_slice(b",\"timestamp_utc\":");
@@ -136,8 +175,9 @@ impl Prepared {
         record::write_parts(&mut parts, &bodies);
         let mut hasher = LeafHasher::new();
         hasher.update(&before[ENTRY_HEADER..]);
+        let terms = TermsAt { event_type: type_at, reviewer, session, subject };
         let payload = payload_bytes;
-        let prepared = Self { event_id, before, hasher, middle, after, parts, payload };
+        let prepared = Self { event_id, before, hasher, middle, after, parts, payload, terms };
         if prepared.event_bytes() > MAX_EVENT_BYTES {
             return Err(invalid(&format_args!(
                 "the event has {} bytes without its content, the limit is {MAX_EVENT_BYTES}: put \
@@ -175,6 +215,7 @@ impl Prepared {
         head.extend_from_slice(SCHEMA_VERSION.as_bytes());
         head.extend_from_slice(b"\",\"sequence\":");
         push_number(head, place.sequence);
+        self.terms.moved_by(head.len());
         head.extend_from_slice(&self.middle);
         push_time(head, place.at);
         head.extend_from_slice(&self.after);
@@ -182,9 +223,9 @@ impl Prepared {
         let len = u32::try_from(head.len() - ENTRY_HEADER).expect("an event is at most 16 MiB");
         let header = super::entry::record_header(len);
         head[..ENTRY_HEADER].copy_from_slice(&header);
-        let Self { before: head, parts, mut hasher, .. } = self;
+        let Self { before: head, parts, mut hasher, terms, .. } = self;
         hasher.update(&head[hashed..]);
-        Placed { event_hash: hasher.finish(), head, parts }
+        Placed { event_hash: hasher.finish(), head, parts, terms }
     }
 }
 
@@ -208,6 +249,13 @@ fn commit(
         }
     }
     Ok(parts.into_iter().map(Part::commit).unzip())
+}
+
+/// Writes a JSON string, and says where it stands without its quotation marks.
+fn write_term(out: &mut Vec<u8>, text: &str) -> Range<usize> {
+    let start = out.len() + 1;
+    write_string(out, text);
+    start..out.len() - 1
 }
 
 fn push_time(out: &mut Vec<u8>, at: Timestamp) {

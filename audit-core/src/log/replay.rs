@@ -71,7 +71,13 @@ pub(super) fn checked(
         let event_hash = hash::leaf(record.event_bytes);
         let chain = chains.replay(&view, event_hash, index).map_err(damaged)?;
         let mut state = chain.lock();
-        if let Some(mark) = checkpoints.and_then(|all| all.get(&chain.id.chain_id))
+        let mark = checkpoints.and_then(|all| all.get(&chain.id.chain_id));
+        let next = state.next();
+        if mark.is_some_and(|mark| !mark.indexes.is_empty() && next <= mark.size) {
+            // Signed up to the last checkpoint: joined to one another, the indexes leave no hole.
+            state.index.signed(next);
+        }
+        if let Some(mark) = mark
             && mark.size == state.next()
         {
             if mark.root != state.tree.root() {

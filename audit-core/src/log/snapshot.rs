@@ -20,6 +20,7 @@ use crate::{
     error::AuditError,
     hash::Hash,
     id::{ChainId, TenantId},
+    index::Pending,
     sink::ChainRef,
 };
 
@@ -111,10 +112,16 @@ fn parse(bytes: &[u8]) -> Option<Snapshot> {
     }
     let mut lines = body[..seal_at - 1].split(|&b| b == b'\n');
     let header: Header = serde_json::from_slice(lines.next()?).ok()?;
-    let chains: Vec<_> = lines
+    let mut chains: Vec<_> = lines
         .map(|line| serde_json::from_slice::<Line>(line).ok())
         .map(|line| line.map(|l| (ChainRef::new(l.tenant_id, l.chain_id), l.state)))
         .collect::<Option<_>>()?;
+    for (_, state) in &mut chains {
+        if state.index.next() != state.next() {
+            // Written by a release that kept no index: it begins here, and what is before stays out.
+            state.index = Pending::starting_at(state.next());
+        }
+    }
     let possible = |(_, state): &(ChainRef, ChainState)| {
         state.next() <= MAX_INTEGER
             && state.checkpointed <= state.next()
