@@ -5,6 +5,7 @@ mod any_change;
 mod bytes;
 mod chain;
 mod content;
+mod index;
 mod seams;
 mod states;
 

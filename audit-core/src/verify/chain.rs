@@ -19,6 +19,7 @@ use story::TIMESTAMP;
 use super::{
     ChainReport, Checkpoints, Finding, FindingKind, Severity,
     batch::{self, Batch, Read},
+    indexes::Indexes,
     links::{Court, Links},
     memory::{Attempts, Evidence, Findings, Recent, Reviews, Seen, event_id, parse_id, tag},
     order::{Late, Order},
@@ -101,6 +102,7 @@ pub struct ChainVerifier {
     reviews: Reviews,
     evidence: Evidence,
     links: Links,
+    indexes: Indexes,
     order: Order,
     counts: Counts,
     /// The position that comes next.
@@ -162,6 +164,7 @@ impl ChainVerifier {
             attempts: Attempts::default(),
             reviews: Reviews::default(),
             evidence: Evidence::default(),
+            indexes: Indexes::new(checkpoints.indexes, next),
             links: Links::new(tree, head, checkpoints.known),
             order: Order::default(),
             counts: Counts::default(),
@@ -348,6 +351,7 @@ impl ChainVerifier {
         let (links, mut court) = self.court();
         order.finish(&mut court, head_missing);
         links.finish(&mut court);
+        self.indexes.judge(&mut self.findings, self.links.fits);
         if end == End::Whole {
             self.truncation(reached);
             self.unresolved();
@@ -372,6 +376,7 @@ impl ChainVerifier {
             purged: self.counts.purged,
             sealed: self.counts.sealed,
             checkpoints_checked: self.links.checked,
+            indexes_checked: self.indexes.checked,
             covered: self.links.coverage.strongest().1,
             coverage: self.links.coverage,
             basis: self.links.coverage.strongest().0,
@@ -487,6 +492,8 @@ impl ChainVerifier {
         self.counts.events += 1;
         let (links, mut court) = self.court();
         links.push(&mut court, at, event.previous_event_hash, hash);
+        self.indexes.judge(&mut self.findings, self.links.fits);
+        self.indexes.push(&mut self.findings, at, event);
         self.next = at + 1;
         let id = self.remember(event, at, hash);
         if at == 0 {

@@ -2,8 +2,9 @@
 
 use crate::{
     chain::ChainRef,
-    checkpoint::{CheckpointErrorKind, SignedCheckpoint, chain_origin},
+    checkpoint::{Checkpoint, CheckpointErrorKind, SignedCheckpoint, chain_origin},
     hash::Hash,
+    index::IndexRoot,
     key::VerifyingKey,
 };
 
@@ -46,6 +47,8 @@ pub struct Checkpoints {
     keys_from_log: bool,
     /// Sorted by size, one for each size and root.
     pub(super) known: Vec<Known>,
+    /// Sorted by the beginning of their intervals, each once.
+    pub(super) indexes: Vec<SignedIndex>,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -55,6 +58,14 @@ pub(super) struct Known {
     pub(super) size: u64,
     pub(super) root: Hash,
     pub(super) basis: Basis,
+}
+
+/// The index of an interval, and the checkpoint whose signature it is under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SignedIndex {
+    pub(super) size: u64,
+    pub(super) root: Hash,
+    pub(super) index: IndexRoot,
 }
 
 impl Checkpoints {
@@ -100,6 +111,7 @@ impl Checkpoints {
                     CheckpointSource::Own => Basis::OwnCheckpoint,
                 };
                 self.insert(Known { size, root: checkpoint.root, basis });
+                self.insert_indexes(checkpoint);
             }
             Err(error) => {
                 let (kind, detail) = match error.kind() {
@@ -176,6 +188,27 @@ impl Checkpoints {
                 finding.detail = format!("is the end of two histories: {}", finding.detail);
             }
             self.findings.push(finding);
+        }
+    }
+
+    fn insert_indexes(&mut self, checkpoint: &Checkpoint) {
+        let Checkpoint { size, root, .. } = *checkpoint;
+        match IndexRoot::all_of(checkpoint) {
+            Ok(indexes) => {
+                for index in indexes {
+                    let new = SignedIndex { size, root, index };
+                    let at = self.indexes.partition_point(|known| known.index.from <= index.from);
+                    let same = self.indexes[..at].iter().rev();
+                    let mut same = same.take_while(|known| known.index.from == index.from);
+                    if !same.any(|known| *known == new) {
+                        self.indexes.insert(at, new);
+                    }
+                }
+            }
+            Err(error) => self.find(
+                FindingKind::BadCheckpoint,
+                format!("the indexes of the checkpoint of size {size} cannot be read: {error}"),
+            ),
         }
     }
 

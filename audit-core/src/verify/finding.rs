@@ -45,6 +45,8 @@ pub enum FindingKind {
     ContentMismatch,
     /// A column that a store extracted does not agree with the record.
     ColumnMismatch,
+    /// An index that a checkpoint was signed with is not that of the events.
+    IndexMismatch,
     /// A signature names a trusted key and does not verify.
     BadSignature,
     /// Bytes of the journal that had been durable are changed or gone.
@@ -107,6 +109,7 @@ impl FindingKind {
             Self::StateRolledBack => "state_rolled_back",
             Self::ContentMismatch => "content_mismatch",
             Self::ColumnMismatch => "column_mismatch",
+            Self::IndexMismatch => "index_mismatch",
             Self::BadSignature => "bad_signature",
             Self::JournalDamaged => "journal_damaged",
             Self::UnknownKey => "unknown_key",
@@ -148,6 +151,7 @@ impl FindingKind {
             | Self::StateRolledBack
             | Self::ContentMismatch
             | Self::ColumnMismatch
+            | Self::IndexMismatch
             | Self::BadSignature
             | Self::JournalDamaged => Severity::Tampering,
             Self::UnknownKey

@@ -93,6 +93,8 @@ pub(super) struct Links {
     start: u64,
     pub(super) checked: u64,
     pub(super) coverage: Coverage,
+    /// Size and root of the last checkpoint that fitted.
+    pub(super) fits: Option<(u64, Hash)>,
     /// The first checkpoint that did not fit since the last one that did: that one's size, its own.
     mismatch: Option<(u64, u64)>,
     last: Option<Hash>,
@@ -113,6 +115,7 @@ impl Links {
             start,
             checked: 0,
             coverage: Coverage::default(),
+            fits: None,
             mismatch: None,
             last: head,
         }
@@ -304,6 +307,7 @@ impl Links {
             );
         }
         self.alternative = None;
+        self.fits = self.tree.as_ref().map(|tree| (size, tree.root()));
         self.coverage.reach(basis, size);
     }
 

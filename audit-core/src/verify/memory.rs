@@ -55,6 +55,17 @@ impl Findings {
         self.at(kind, at, id, if kept { detail() } else { String::new() });
     }
 
+    /// Whether a finding says that one of these positions holds something else than was written.
+    pub(super) fn tampered_within(&self, first: u64, last: u64) -> bool {
+        self.omitted > 0
+            || self.list.iter().any(|finding| {
+                let end = finding.last_sequence.or(finding.sequence);
+                finding.kind == FindingKind::Tampered
+                    && finding.sequence.is_some_and(|from| from <= last)
+                    && end.is_some_and(|end| first <= end)
+            })
+    }
+
     pub(super) fn has_faults(&self) -> bool {
         self.omitted > 0 || self.list.iter().any(|f| f.severity <= Severity::Unsure)
     }

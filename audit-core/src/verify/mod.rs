@@ -14,6 +14,7 @@
 //! | each record keeps the hash of the one before; position 0 opens the chain | [`Tampered`] |
 //! | each clear part of content matches its commitment | [`ContentMismatch`] |
 //! | the tree over all event hashes has the root of every signed checkpoint | [`Tampered`], [`Truncated`], [`Forked`] |
+//! | each index that a checkpoint was signed with is that of its events | [`IndexMismatch`] |
 //! | checkpoints are of this chain, signed by a trusted key | [`BadSignature`], [`UnknownKey`], [`Foreign`], [`BadCheckpoint`] |
 //!
 //! One fault gives one finding, and the check goes on behind it: where a record was changed, the
@@ -37,6 +38,7 @@
 //! [`Forked`]: FindingKind::Forked
 //! [`ContentMismatch`]: FindingKind::ContentMismatch
 //! [`Truncated`]: FindingKind::Truncated
+//! [`IndexMismatch`]: FindingKind::IndexMismatch
 //! [`BadSignature`]: FindingKind::BadSignature
 //! [`UnknownKey`]: FindingKind::UnknownKey
 //! [`BadCheckpoint`]: FindingKind::BadCheckpoint
@@ -50,6 +52,7 @@ mod checkpoints;
 #[cfg(feature = "writer")]
 pub mod directory;
 mod finding;
+mod indexes;
 mod links;
 mod memory;
 mod order;

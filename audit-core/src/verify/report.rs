@@ -185,6 +185,8 @@ pub struct ChainReport {
     pub sealed: u64,
     /// Signed checkpoints that the chain was held against.
     pub checkpoints_checked: u64,
+    /// Signed indexes that were recomputed from the records.
+    pub indexes_checked: u64,
     /// How many records, from position 0, the largest matching checkpoint of the basis covers.
     pub covered: u64,
     /// How far the checkpoints of each basis reach.
@@ -299,6 +301,9 @@ pub struct Report {
     pub sealed: u64,
     /// Signed checkpoints that the chains were held against.
     pub checkpoints_checked: u64,
+    /// Signed indexes that were recomputed from the records.
+    #[serde(default)]
+    pub indexes_checked: u64,
     /// How many of the events a matching signed checkpoint of the basis, or of a stronger one,
     /// covers.
     pub covered: u64,
@@ -333,6 +338,7 @@ impl Report {
             purged: 0,
             sealed: 0,
             checkpoints_checked: 0,
+            indexes_checked: 0,
             covered: 0,
             coverage: Coverage::default(),
             findings,
@@ -349,6 +355,7 @@ impl Report {
             report.purged += chain.purged;
             report.sealed += chain.sealed;
             report.checkpoints_checked += chain.checkpoints_checked;
+            report.indexes_checked += chain.indexes_checked;
             report.coverage.add(chain.coverage);
             report.findings.extend(chain.findings);
             weakest = Some(weakest.map_or(chain.basis, |basis: Basis| basis.min(chain.basis)));

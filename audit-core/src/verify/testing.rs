@@ -15,6 +15,7 @@ use crate::{
     },
     hash::{Hash, leaf},
     id::{ChainId, EventId, TenantId, WriterId},
+    index::IndexBuilder,
     key::SigningKey,
     record::Record,
     timestamp::Timestamp,
@@ -38,6 +39,8 @@ pub(super) struct Ledger {
     pub(super) head: Hash,
     pub(super) every: u64,
     pub(super) open_attempt: Option<EventId>,
+    /// The index of the records since the last checkpoint; checkpoints have none without it.
+    pub(super) index: Option<IndexBuilder>,
 }
 
 impl Ledger {
@@ -51,6 +54,7 @@ impl Ledger {
             head: Hash::ZERO,
             every,
             open_attempt: None,
+            index: Some(IndexBuilder::new(0)),
         };
         let key = ledger.key.verifying_key().to_string();
         ledger.append(ChainOpened::new(WriterId::random(), key, "test"), []);
@@ -136,6 +140,9 @@ impl Ledger {
 
     /// Appends a record as it is, and signs a checkpoint where one is due.
     pub(super) fn push(&mut self, record: &Record) {
+        if let Some(index) = &mut self.index {
+            index.push(&record.view().unwrap()).unwrap();
+        }
         self.head = record.event_hash();
         self.tree.push(self.head);
         self.records.push(record.to_bytes());
@@ -146,7 +153,13 @@ impl Ledger {
 
     pub(super) fn checkpoint(&mut self) {
         let origin = chain_origin(self.chain.chain_id.as_str());
-        let checkpoint = Checkpoint::new(origin, self.tree.size(), self.tree.root());
+        let mut checkpoint = Checkpoint::new(origin, self.tree.size(), self.tree.root());
+        if let Some(index) = &mut self.index {
+            if index.next() > index.from() {
+                checkpoint.extensions = vec![index.build().root().to_string()];
+            }
+            *index = IndexBuilder::new(self.tree.size());
+        }
         self.notes.push(checkpoint.sign(&self.key).unwrap().to_string());
     }
 

@@ -193,7 +193,7 @@ fn a_power_failure_takes_nothing_that_was_acknowledged() {
     }
 }
 
-fn copy_all(from: &Path, to: &Path) {
+pub(super) fn copy_all(from: &Path, to: &Path) {
     if from.is_file() {
         std::fs::copy(from, to).unwrap();
         return;

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod faults;
+mod index;
 mod places;
 mod pressure;
 mod unrecorded;

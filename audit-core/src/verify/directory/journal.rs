@@ -185,6 +185,7 @@ impl Slot {
             report.purged += tail.purged;
             report.sealed += tail.sealed;
             report.checkpoints_checked = report.checkpoints_checked.max(tail.checkpoints_checked);
+            report.indexes_checked = report.indexes_checked.max(tail.indexes_checked);
             report.cover(tail.coverage);
             report.state = report.state.and(tail.state);
         }
