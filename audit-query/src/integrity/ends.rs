@@ -129,13 +129,14 @@ impl Ends<'_> {
                     "{verb} missing: the store has nothing of the chain, and {who} {has} {target} records"
                 ),
             ),
-            (true, _) => (
-                FindingKind::Missing,
-                format!(
-                    "{verb} missing here, or were added elsewhere: {who} {has} {target} records, and \
-                     time enough has passed for the store to have them"
-                ),
-            ),
+            (true, _) => {
+                let added = if target - outcome.end == 1 { "was" } else { "were" };
+                let detail = format!(
+                    "{verb} missing here, or {added} added elsewhere: {who} {has} {target} records, \
+                     and time enough has passed for the store to have them"
+                );
+                (FindingKind::Missing, detail)
+            }
         };
         let finding = Finding::new(kind, detail).in_chain(self.chain);
         (finding.at(outcome.end, target - 1).in_place(store), since)

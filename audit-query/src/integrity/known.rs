@@ -187,11 +187,13 @@ impl Lookup<'_> {
         let problem = log.follow(&mut tail, self.seal.keys, &mut |bytes, _| {
             state = Some(bytes.to_vec());
         })?;
-        if tail.size() > memory.tail.size() + 1 {
+        // A death leaves a memory that is one behind, and no report of that run.
+        let size = memory.tail.size();
+        let reported = self.reported.is_some_and(|reported| reported.number >= size);
+        if reported || tail.size() > size + 1 {
             let what = format!(
-                "what the job remembers is older than its checkpoints: it had come to {}, and there \
-                 are {}",
-                memory.tail.size(),
+                "what the job remembers is older than its checkpoints: it had come to {size}, and \
+                 there are {}",
                 tail.size()
             );
             findings.push(self.finding(FindingKind::StateRolledBack, what));

@@ -8,7 +8,7 @@ use opentelemetry::{
     metrics::{AsyncInstrument, Meter},
 };
 
-use super::{Watch, watch::Latest};
+use super::{Watch, outcome::Latest};
 
 /// The name of the instrumentation scope.
 const SCOPE: &str = "agent-audit";

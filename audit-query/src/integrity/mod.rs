@@ -58,13 +58,16 @@ mod docket;
 mod ends;
 mod error;
 mod index;
+mod judge;
 mod known;
 mod log;
 mod memory;
 #[cfg(feature = "opentelemetry")]
 mod metrics;
 mod options;
+mod outcome;
 mod record;
+mod recorded;
 mod report;
 mod rows;
 mod runs;
@@ -83,8 +86,9 @@ pub use checkpoints::TenantCheckpoints;
 pub use docket::FindingCounts;
 pub use error::{WatchError, WatchErrorKind};
 pub use options::WatchBuilder;
+pub use outcome::Outcome;
 pub use report::{InvalidReport, ReportCounts, ReportedTenant, SignedReport, WatchReport};
 pub use state::{ChainEntry, InvalidState, Standing, TenantState, tenant_origin};
-pub use watch::{Outcome, Watch};
+pub use watch::Watch;
 #[cfg(feature = "webhook")]
 pub use webhook::Webhook;

@@ -13,7 +13,7 @@ use agent_audit_core::{
     log::{AuditLog, Clock, SystemClock},
 };
 
-use super::{Alert, Watch, WatchError, disk, known::Places, record::Recorder, watch::Latest};
+use super::{Alert, Watch, WatchError, disk, known::Places, outcome::Latest, record::Recorder};
 use crate::EventStore;
 
 /// Puts an integrity job together.

@@ -21,12 +21,12 @@ use super::{
     ReportedTenant, SignedReport, WatchError, WatchReport, disk,
     log::{Follows, Header, Opened, StateLog, Tail},
     memory::Seal,
-    record::{Recorded, Recorder},
+    record::Recorder,
     report::{InvalidReport, ORIGIN, RunState},
 };
 
 /// What a finding about this says as its place.
-const PLACE: &str = "the job's own state";
+pub(super) const PLACE: &str = "the job's own state";
 const FORMAT: u32 = 1;
 
 /// How far the log of runs has come.
@@ -44,9 +44,9 @@ struct Progress {
 #[derive(Debug)]
 pub(super) struct Runs {
     dir: PathBuf,
-    log: StateLog,
-    tail: Tail,
-    recorded: Option<(u64, Timestamp)>,
+    pub(super) log: StateLog,
+    pub(super) tail: Tail,
+    pub(super) recorded: Option<(u64, Timestamp)>,
     /// A report that was signed and not recorded.
     pub(super) unrecorded: Option<SignedReport>,
     /// What the last report says of each tenant.
@@ -89,7 +89,7 @@ impl Runs {
         Ok(runs)
     }
 
-    fn record_place(&self, recorder: &Recorder) -> String {
+    pub(super) fn record_place(&self, recorder: &Recorder) -> String {
         recorder.store.as_ref().map_or_else(String::new, |store| store.name().to_owned())
     }
 
@@ -217,144 +217,12 @@ impl Runs {
         Ok(None)
     }
 
-    /// Holds the log against the runs that are recorded.
-    async fn compare(
-        &mut self,
-        last: &[Recorded],
-        seal: &Seal<'_>,
-        recorder: &Recorder,
-        grace: u64,
-        now: Timestamp,
-    ) -> Result<(), WatchError> {
-        let origin = self.log.header.origin.clone();
-        let own = last.iter().filter(|run| run.origin() == origin).max_by_key(|run| run.number());
-        let follows = self.log.header.follows.clone();
-        let other = last.iter().filter(|run| run.origin() != origin);
-        let other = other.filter(|run| {
-            !follows.as_ref().is_some_and(|f| f.origin == run.origin() && f.number >= run.number())
-        });
-        let other = other.max_by_key(|run| run.event_id);
-        let place = self.record_place(recorder);
-        if let Some(other) = other
-            && own.is_none_or(|own| own.event_id < other.event_id)
-        {
-            let what = format!(
-                "run {} of another state of this job is recorded in {place}, and this state knows \
-                 nothing of it: the state was taken away, or this is another job of the same name",
-                other.number()
-            );
-            return self.adopt(other, what, seal, recorder).await;
-        }
-        let size = self.tail.size();
-        match own {
-            Some(own) if own.number() >= size => {
-                let what = format!(
-                    "run {} is recorded in {place}, and the job's state has {size} runs: an older \
-                     copy was put in its place",
-                    own.number()
-                );
-                self.adopt(own, what, seal, recorder).await
-            }
-            Some(own) => {
-                if self.root_at(own.number() + 1, seal)? != Some(own.note.unverified().root) {
-                    let number = own.number();
-                    let what = format!("run {number} is recorded in {place} as another one");
-                    self.findings.push(rolled_back(what));
-                    self.untrusted = true;
-                }
-                self.lost(Some(own.number()), &place, grace, now);
-                Ok(())
-            }
-            None => {
-                self.lost(None, &place, grace, now);
-                let latest = last.iter().max_by_key(|run| run.event_id);
-                if let Some(latest) = latest.filter(|_| self.reported.is_empty()) {
-                    let _ = self.take_report(latest, seal, recorder).await;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Whether runs that had been recorded are no longer.
-    fn lost(&mut self, last: Option<u64>, place: &str, grace: u64, now: Timestamp) {
-        let Some((recorded, at)) =
-            self.recorded.filter(|(number, _)| last.is_none_or(|l| l < *number))
-        else {
-            return;
-        };
-        // It is on its way from the log to the store.
-        let late = now.as_nanos().saturating_sub(at.as_nanos()) > grace;
-        let left =
-            last.map_or_else(|| "none is there".to_owned(), |last| format!("the last is {last}"));
-        let (kind, detail) = match late {
-            true => (
-                FindingKind::Truncated,
-                format!("runs up to number {recorded} were recorded, and {left}"),
-            ),
-            false => (
-                FindingKind::Lagging,
-                format!("run {recorded} was recorded and is not here yet: {left}"),
-            ),
-        };
-        self.findings.push(Finding::new(kind, detail).in_place(place));
-    }
-
-    /// Takes what is recorded for what is known, because the job's own state is not.
-    async fn adopt(
-        &mut self,
-        run: &Recorded,
-        what: String,
-        seal: &Seal<'_>,
-        recorder: &Recorder,
-    ) -> Result<(), WatchError> {
-        self.findings.push(rolled_back(what));
-        self.untrusted = true;
-        let signed = self.take_report(run, seal, recorder).await;
-        // A number that was signed is never signed again.
-        let origin = run.origin().to_owned();
-        let hash = signed.map(|signed| hash::leaf(signed.run.get().as_bytes()));
-        let path = self.log.path().to_owned();
-        keep_aside(&path)?;
-        self.log = begin(path, Some(Follows { hash, number: run.number(), origin }))?;
-        self.tail = self.log.beginning();
-        (self.recorded, self.unrecorded) = (None, None);
-        Ok(())
-    }
-
-    /// Takes in what a recorded report says of the tenants.
-    async fn take_report(
-        &mut self,
-        run: &Recorded,
-        seal: &Seal<'_>,
-        recorder: &Recorder,
-    ) -> Option<SignedReport> {
-        let signed = match recorder.report(run).await {
-            Ok(signed) => signed?,
-            Err(error) => {
-                let detail = format!("the recorded report could not be read: {error}");
-                let finding = Finding::new(FindingKind::StoreUnreadable, detail);
-                self.findings.push(finding.in_place(self.record_place(recorder)));
-                return None;
-            }
-        };
-        if let Err(error) = signed.verify(seal.keys) {
-            let what = format!("the recorded report is not under a key of this job: {error}");
-            self.findings.push(Finding::new(FindingKind::UnknownKey, what).in_place(PLACE));
-        }
-        // Nobody else has anything better: what it says is looked for, and not believed.
-        let report = serde_json::from_slice::<WatchReport>(signed.report_bytes()).ok();
-        for (tenant, reported) in tenants(report.as_ref()) {
-            let known = self.reported.get(&tenant).map(|known| known.state.at);
-            if known.is_none_or(|at| at < reported.state.at) {
-                self.reported.insert(tenant, reported);
-            }
-        }
-        Some(signed)
-    }
-
     /// The root of the log at a size.
-    fn root_at(&self, size: u64, seal: &Seal<'_>) -> Result<Option<hash::Hash>, WatchError> {
+    pub(super) fn root_at(
+        &self,
+        size: u64,
+        seal: &Seal<'_>,
+    ) -> Result<Option<hash::Hash>, WatchError> {
         if size == self.tail.size() {
             return Ok(Some(self.tail.tree.root()));
         }
@@ -429,13 +297,13 @@ impl Runs {
     }
 }
 
-fn begin(path: PathBuf, follows: Option<Follows>) -> Result<StateLog, WatchError> {
+pub(super) fn begin(path: PathBuf, follows: Option<Follows>) -> Result<StateLog, WatchError> {
     let origin = format!("{ORIGIN}{}", ChainId::random());
     StateLog::create(path, Header::new(origin, None, follows))
 }
 
 /// A log that cannot be gone on with is kept for whoever looks into it.
-fn keep_aside(path: &std::path::Path) -> Result<(), WatchError> {
+pub(super) fn keep_aside(path: &std::path::Path) -> Result<(), WatchError> {
     let aside = path.with_extension(format!("ndjson.{}", Timestamp::now().as_nanos()));
     std::fs::rename(path, &aside).map_err(|error| WatchError::io("keep aside", path, error))
 }
@@ -445,11 +313,11 @@ fn follow_up(tail: &Tail, origin: &str) -> Option<Follows> {
     Some(Follows { hash: Some(tail.last), number, origin: origin.to_owned() })
 }
 
-fn rolled_back(what: impl Into<String>) -> Finding {
+pub(super) fn rolled_back(what: impl Into<String>) -> Finding {
     Finding::new(FindingKind::StateRolledBack, what).in_place(PLACE)
 }
 
-fn tenants(report: Option<&WatchReport>) -> BTreeMap<TenantId, ReportedTenant> {
+pub(super) fn tenants(report: Option<&WatchReport>) -> BTreeMap<TenantId, ReportedTenant> {
     let tenants = report.map_or(&[][..], |report| &report.tenants);
     tenants.iter().map(|tenant| (tenant.state.tenant_id.clone(), tenant.clone())).collect()
 }

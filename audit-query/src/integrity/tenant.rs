@@ -21,7 +21,7 @@ use super::{
     log::StateLog,
     memory::{CopyMemory, Memory, Seal},
 };
-use crate::{EventStore, QueryError};
+use crate::{EventStore, QueryError, QueryErrorKind};
 
 /// What a run found of a tenant.
 #[derive(Debug)]
@@ -131,13 +131,15 @@ impl Check<'_> {
         for store in self.stores {
             let listed = store.chains(self.tenant).await;
             if let Err(error) = &listed {
+                let (kind, what) = match error.kind() {
+                    QueryErrorKind::Corrupt => (FindingKind::Tampered, "holds what is no record"),
+                    _ => (FindingKind::StoreUnreadable, "does not say which chains there are"),
+                };
                 let detail = format!(
-                    "tenant {}: the store does not say which chains there are: {error}; make it \
-                     readable and run again",
+                    "tenant {}: the store {what}: {error}; mend that and run again",
                     self.tenant
                 );
-                let finding = Finding::new(FindingKind::StoreUnreadable, detail);
-                docket.add(finding.in_place(store.name()));
+                docket.add(Finding::new(kind, detail).in_place(store.name()));
             }
             all.push(listed.map(|chains| chains.into_iter().collect()));
         }

@@ -20,13 +20,14 @@ use agent_audit_core::{
 };
 
 use super::{
-    Alert, AlertMessage, AlertOutcome, FindingCounts, ReportCounts, ReportedTenant, SignedReport,
+    Alert, AlertMessage, AlertOutcome, FindingCounts, Outcome, ReportCounts, ReportedTenant,
     WatchBuilder, WatchError, WatchReport,
     chain::{Against, Counts},
     docket::Docket,
     index::Index,
     known::Places,
     memory::Seal,
+    outcome::Latest,
     record::Recorder,
     report,
     runs::Runs,
@@ -87,59 +88,6 @@ pub struct Watch {
     /// Held for as long as the job lives.
     #[expect(dead_code, reason = "the lock goes when the file is closed")]
     pub(super) lock: File,
-}
-
-/// What metrics show.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Latest {
-    pub(super) verdict: Option<Verdict>,
-    pub(super) started_at: Option<Timestamp>,
-    pub(super) duration: Duration,
-    pub(super) findings: FindingCounts,
-    pub(super) counts: ReportCounts,
-    pub(super) runs: u64,
-    pub(super) read: u64,
-    pub(super) unreported: u64,
-}
-
-/// What a run comes to.
-///
-/// ```
-/// # let dir = tempfile::tempdir()?;
-/// use std::sync::Arc;
-/// use agent_audit_core::memory::MemorySink;
-/// use agent_audit_query::{integrity::Watch, scan::Scanned};
-/// # pollster::block_on(async {
-/// let store = Arc::new(Scanned::new("memory", MemorySink::new()));
-/// let mut watch = Watch::builder(dir.path()).with_store(store).open()?;
-/// let outcome = watch.run().await?;
-/// assert_eq!(outcome.exit_code(), 2, "there was nothing to verify");
-/// assert!(outcome.recorded.is_none(), "no log was given to record the run in");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # })?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Outcome {
-    /// The report.
-    pub report: WatchReport,
-    /// The report with its signature.
-    pub signed: SignedReport,
-    /// The event that records the run, or why it could not be recorded; absent where no log was
-    /// given.
-    pub recorded: Option<Result<EventId, WatchError>>,
-}
-
-impl Outcome {
-    /// The exit code: 0 intact, 1 tampering found, 2 could not tell, or told nobody.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match (self.report.verdict, &self.recorded) {
-            (Verdict::Intact, Some(Err(_))) => Verdict::Unsure.exit_code(),
-            (verdict, _) => verdict.exit_code(),
-        }
-    }
 }
 
 /// What a run gathers over the tenants.
@@ -207,6 +155,7 @@ impl Watch {
         let recorder = self.recorder.as_ref();
         let mut runs = Runs::open(state, &seal, recorder, &self.name, self.grace, now).await?;
         docket.extend(std::mem::take(&mut runs.findings));
+        docket.extend(clock_went_back(&runs, now));
         self.record_late(&mut runs, now, &mut docket).await?;
         let number = runs.next();
         let whole = runs.untrusted || number.is_multiple_of(self.whole_every);
@@ -305,12 +254,15 @@ impl Watch {
             (u64::from_le_bytes(*first) % self.share) == number % self.share
         };
         let mut gathered = Gathered::default();
-        let watched = tenants.into_iter().map(|tenant| (tenant, self.stores.clone()));
-        for (tenant, stores) in watched.chain(record) {
+        // Its checkpoints are not among those of the writers.
+        let own = Against { writers: None, ..against };
+        let watched = tenants.into_iter().map(|tenant| (tenant, self.stores.clone(), &against));
+        let record = record.map(|(tenant, stores)| (tenant, stores, &own));
+        for (tenant, stores, against) in watched.chain(record) {
             let check = Check {
                 places: &self.places,
                 seal,
-                against: &against,
+                against,
                 tenant: &tenant,
                 stores: &stores,
                 id: index.id(&tenant),
@@ -421,6 +373,16 @@ fn add(counts: &mut ReportCounts, read: Counts) {
     counts.purged += read.purged;
     counts.sealed += read.sealed;
     counts.checkpoints_checked += read.checkpoints;
+}
+
+/// The job's own clock: what was signed last must not lie ahead.
+fn clock_went_back(runs: &Runs, now: Timestamp) -> Option<Finding> {
+    let last = runs.reported.values().map(|tenant| tenant.state.at).max()?;
+    let detail = format!(
+        "the clock of the job went back: it is {now}, and checkpoints were signed on {last}; how long \
+         a store has lagged is not known then"
+    );
+    (now < last).then(|| Finding::new(FindingKind::ClockRegression, detail))
 }
 
 /// Whether the store does not let this reader list tenants, so that the caller names them.
