@@ -3,7 +3,7 @@
 use std::{fmt, fs::File};
 
 use agent_audit_core::{
-    columns::{COLUMNS, Stored, StoredRow, check_columns},
+    columns::{COLUMNS, Columns, Stored, StoredRow, check_columns},
     content::{AbsentReason, PartBody, Salt, Sealed},
     record::Record,
     timestamp::Timestamp,
@@ -55,6 +55,7 @@ pub struct Rows {
     batch: Option<RecordBatch>,
     at: usize,
     ended: bool,
+    content: bool,
 }
 
 impl Rows {
@@ -74,6 +75,28 @@ impl Rows {
         Self::of(file)
     }
 
+    /// Says that the bodies of content were left out when the file was written: a row without them is
+    /// no mismatch.
+    ///
+    /// ```
+    /// use agent_audit_core::{content::Part, event::{Event, chain::ChainClosed}, record::Record};
+    /// use agent_audit_parquet::{Rows, Writer};
+    /// let (reference, _) = Part::text("note", "hello").commit();
+    /// let event = Event::example(ChainClosed::new("shutdown")).with_content(reference);
+    /// let mut writer = Writer::new(Vec::new())?;
+    /// writer.push(&Record::new(event.canonical_bytes()?, Vec::new()))?;
+    /// let file = bytes::Bytes::from(writer.finish()?);
+    /// let first = |rows: Rows| rows.map(|row| row.map(|row| row.mismatch)).next();
+    /// assert_eq!(first(Rows::of_bytes(file.clone())?), Some(Ok(Some("content"))));
+    /// assert_eq!(first(Rows::of_bytes(file)?.without_content()), Some(Ok(None)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn without_content(mut self) -> Self {
+        self.content = false;
+        self
+    }
+
     fn of(file: impl ChunkReader + 'static) -> Result<Self, ParquetError> {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|_| unreadable())?;
         let (mut rows, mut bytes) = (0i64, 0i64);
@@ -86,13 +109,13 @@ impl Rows {
         let reader = reader.with_batch_size((BYTES / each).clamp(1, ROWS));
         let reader = reader.build().map_err(|_| unreadable())?;
         let places = Places::of(&reader.schema())?;
-        Ok(Self { reader, places, batch: None, at: 0, ended: false })
+        Ok(Self { reader, places, batch: None, at: 0, ended: false, content: true })
     }
 
     fn row(&mut self) -> Result<Option<Row>, ParquetError> {
         loop {
             if let Some(batch) = self.batch.as_ref().filter(|batch| self.at < batch.num_rows()) {
-                let row = self.places.row(batch, self.at)?;
+                let row = self.places.row(batch, self.at, self.content)?;
                 self.at += 1;
                 return Ok(Some(row));
             }
@@ -150,7 +173,7 @@ impl Places {
         })
     }
 
-    fn row(&self, batch: &RecordBatch, at: usize) -> Result<Row, ParquetError> {
+    fn row(&self, batch: &RecordBatch, at: usize, content: bool) -> Result<Row, ParquetError> {
         let events: &BinaryArray = typed(batch.column(self.event))?;
         if events.is_null(at) {
             return Err(ParquetError::new("it has a row without an event"));
@@ -177,6 +200,12 @@ impl Places {
             bodies.push(body(parts, part)?);
         }
         let record = Record::new(events.value(at).to_vec(), bodies);
+        if !content && parts.is_empty() {
+            let named = Columns::of(record.event_bytes());
+            for (at, (name, media)) in (0..).zip(named.iter().flat_map(Columns::parts)) {
+                row.push_part(at, name.to_owned(), media.to_owned());
+            }
+        }
         Ok(Row { mismatch: check_columns(&row, record.event_bytes()), record })
     }
 }

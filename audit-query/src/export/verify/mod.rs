@@ -4,6 +4,7 @@ mod chains;
 mod files;
 mod gone;
 mod index;
+mod judge;
 mod lines;
 mod options;
 mod positions;
@@ -153,7 +154,7 @@ fn check_files(
         let names = manifest.files.iter().map(|file| file.name.clone());
         names.filter(move |name| name.starts_with(prefix))
     };
-    let records = Records::new(&files, Format::Ndjson, names(EVIDENCE));
+    let records = Records::new(&files, Format::Ndjson, false, names(EVIDENCE));
     let evidence = walk.run(records, EVIDENCE_PROOFS, &mut chains, &mut gone, draft, |_| {})?;
 
     let cover = (manifest.completeness == Claim::Positions).then(|| Positions::of(&manifest.query));
@@ -166,7 +167,7 @@ fn check_files(
         collect: index.then(Default::default),
         ..walk
     };
-    let records = Records::new(&files, manifest.events_format, names(EVENTS));
+    let records = Records::new(&files, manifest.events_format, manifest.content, names(EVENTS));
     let tally = walk.run(records, PROOFS, &mut chains, &mut gone, draft, &mut tick)?;
     gone.finish(draft);
 
@@ -300,7 +301,8 @@ fn vouch(chains: &Chains, options: &VerifyOptions<'_>, draft: &mut Draft) {
             Basis::SeparateCheckpoint => "no checkpoint that was kept apart",
             _ => "no checkpoint signed by a key that you trust",
         };
-        if basis < demanded {
+        // Where it was tampered with, that says more than who vouched for it.
+        if basis < demanded && !draft.is_wrong(&claimed.chain) {
             let detail = format!("{wanted} covers its {} events in the export", seen.events);
             let finding = Finding::new(FindingKind::NotVouched, detail);
             draft.add(finding.in_chain(&claimed.chain));

@@ -76,6 +76,8 @@ pub(super) enum Fault {
 pub(super) struct Records<'a> {
     files: &'a Files,
     format: Format,
+    /// Whether bodies of content are there.
+    content: bool,
     names: VecDeque<String>,
     open: Option<Source>,
     line: Vec<u8>,
@@ -96,10 +98,11 @@ impl<'a> Records<'a> {
     pub(super) fn new(
         files: &'a Files,
         format: Format,
+        content: bool,
         names: impl IntoIterator<Item = String>,
     ) -> Self {
         let names = names.into_iter().collect();
-        Self { files, format, names, open: None, line: Vec::new() }
+        Self { files, format, content, names, open: None, line: Vec::new() }
     }
 
     /// The next record, or what stands in the place of one.
@@ -109,7 +112,7 @@ impl<'a> Records<'a> {
                 let Some(name) = self.names.pop_front() else { return Ok(None) };
                 // That a file is missing was found before.
                 let Some(file) = self.files.open(&name)? else { continue };
-                match Source::open(name, self.format, file) {
+                match Source::open(name, self.format, self.content, file) {
                     Ok(source) => self.open = Some(source),
                     Err((place, what)) => return Ok(Some(Item::Lost(place, what))),
                 }
@@ -142,13 +145,24 @@ impl<'a> Records<'a> {
 const MAX_LINE: u64 = 8 << 30;
 
 impl Source {
-    fn open(name: String, format: Format, file: File) -> Result<Self, (Place, String)> {
+    #[cfg_attr(
+        not(feature = "parquet"),
+        expect(unused_variables, reason = "lines say by themselves whether content is there")
+    )]
+    fn open(
+        name: String,
+        format: Format,
+        content: bool,
+        file: File,
+    ) -> Result<Self, (Place, String)> {
         let place = Place { name, line: format == Format::Ndjson, number: 0 };
         let body = match format {
             Format::Ndjson => Body::Ndjson(BufReader::with_capacity(256 << 10, file)),
             #[cfg(feature = "parquet")]
             Format::Parquet => match agent_audit_parquet::Rows::of_file(file) {
-                Ok(rows) => Body::Parquet(Box::new(rows)),
+                Ok(rows) => {
+                    Body::Parquet(Box::new(if content { rows } else { rows.without_content() }))
+                }
                 Err(error) => return Err((place, error.to_string())),
             },
             #[cfg(not(feature = "parquet"))]

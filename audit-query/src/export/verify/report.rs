@@ -1,6 +1,7 @@
 //! What was checked and found of an export.
 
 use agent_audit_core::{
+    chain::ChainRef,
     id::TenantId,
     key::VerifyingKey,
     verify::{Basis, Finding, FindingKind, Severity},
@@ -248,6 +249,14 @@ impl Draft {
     /// Whether anything is wrong, or could not be told.
     pub(super) fn has_faults(&self) -> bool {
         self.report.verdict != ExportVerdict::Intact
+    }
+
+    /// Whether something of a chain is not what it was, or is missing.
+    pub(super) fn is_wrong(&self, chain: &ChainRef) -> bool {
+        let findings = self.report.findings.iter();
+        findings
+            .filter(|finding| finding.chain.as_ref() == Some(chain))
+            .any(|finding| finding.severity == Severity::Tampering)
     }
 
     pub(super) fn finish(mut self) -> ExportReport {

@@ -5,6 +5,8 @@
 //! and else the second. What the event behind a changed one keeps of it is what had been written; it
 //! takes its place under the root, so that one change is one finding.
 
+use std::collections::VecDeque;
+
 use agent_audit_core::{
     chain::ChainRef,
     hash::Hash,
@@ -113,7 +115,7 @@ impl Run {
             head: None,
             doubt: None,
             before: before.or((line.first == 0).then_some(Hash::ZERO)),
-            marks: Marks { tree: CompactRange::new(), marks: marks.into_iter().collect(), at: 0 },
+            marks: Marks { marks: marks.into(), ..Marks::none() },
         }
     }
 
@@ -158,7 +160,7 @@ impl Run {
             None if head.hash == previous => self.settle(previous),
             None => self.doubt = Some(head),
             Some(doubt) if head.hash == previous => {
-                self.body_changed(&doubt, &head, draft);
+                self.body_changed(&doubt, head.at, draft);
                 self.settle(head.previous.unwrap_or(doubt.hash));
                 self.settle(head.hash);
             }
@@ -170,34 +172,73 @@ impl Run {
         }
     }
 
-    /// Ends the run. Without its last events it is not proved.
-    pub(super) fn finish(mut self, draft: &mut Draft) -> Ended {
+    /// Ends the run. Without its last events it is not proved. An event that stands right behind it
+    /// tells what the last one was.
+    pub(super) fn finish(&mut self, behind: Option<Hash>, draft: &mut Draft) -> Ended {
+        if let Some(behind) = behind {
+            self.follow(behind, draft);
+        }
         self.settle_all(draft);
-        match self.proof {
+        match std::mem::replace(&mut self.proof, Proof::Spoiled) {
             Proof::None => Ended::Uncovered,
             Proof::Spoiled => Ended::Unproven,
-            Proof::Open(check, stated) => {
-                if check.root() == Some(stated.root) {
-                    return Ended::Proven { separate: self.marks.finish(&self.chain, draft) };
-                }
-                let one = self.first == self.last;
-                let detail = format!(
-                    "{}: {} proof does not lead to the root of the signed checkpoint of size {}{}",
-                    if one { "was changed" } else { "were rewritten, all or some of them" },
-                    if one { "its" } else { "their" },
-                    stated.size,
-                    if one { "" } else { ", although each follows the one before" },
-                );
-                let finding = Finding::new(FindingKind::Tampered, detail).in_chain(&self.chain);
-                let id = self.head.as_ref().filter(|_| one).and_then(|head| head.id);
-                let place = match &self.head {
-                    Some(head) if one => head.place.clone(),
-                    _ => self.place,
-                };
-                draft.add(finding.at(self.first, self.last).of_event(id).in_place(place));
+            Proof::Open(check, stated) if check.clone().root() == Some(stated.root) => {
+                let marks = std::mem::replace(&mut self.marks, Marks::none());
+                Ended::Proven { separate: marks.finish(&self.chain, draft) }
+            }
+            Proof::Open(_, stated) => {
+                self.not_proved(stated.size, draft);
                 Ended::Unproven
             }
         }
+    }
+
+    fn not_proved(&self, size: u64, draft: &mut Draft) {
+        let one = self.first == self.last;
+        let detail = format!(
+            "{}: {} proof does not lead to the root of the signed checkpoint of size {size}{}",
+            if one { "was changed" } else { "were rewritten, all or some of them" },
+            if one { "its" } else { "their" },
+            if one { "" } else { ", although each follows the one before" },
+        );
+        let finding = Finding::new(FindingKind::Tampered, detail).in_chain(&self.chain);
+        let head = self.head.as_ref().filter(|_| one);
+        let place = head.map_or(&self.place, |head| &head.place);
+        let id = head.and_then(|head| head.id);
+        draft.add(finding.at(self.first, self.last).of_event(id).in_place(place));
+    }
+
+    /// Judges the last event by the hash that the one right behind the run keeps of it.
+    fn follow(&mut self, behind: Hash, draft: &mut Draft) {
+        let Some(head) = self.head.clone().filter(|head| head.at == self.last) else { return };
+        if head.hash == behind {
+            if let Some(doubt) = self.doubt.take() {
+                self.body_changed(&doubt, head.at, draft);
+                self.settle(head.previous.unwrap_or(doubt.hash));
+            }
+        } else if let Some(doubt) = self.doubt.take() {
+            self.link_changed(&head, draft);
+            self.settle(doubt.hash);
+            self.take_for_head(behind);
+        } else if self.leads_to_the_root(&[behind]) {
+            self.body_changed(&head, head.at.saturating_add(1), draft);
+            self.take_for_head(behind);
+        }
+    }
+
+    /// What the last event was, by what is known from elsewhere.
+    fn take_for_head(&mut self, hash: Hash) {
+        if let Some(head) = &mut self.head {
+            head.hash = hash;
+        }
+    }
+
+    /// Whether these event hashes, as the last ones of the run, give the root.
+    fn leads_to_the_root(&self, leaves: &[Hash]) -> bool {
+        let Proof::Open(check, stated) = &self.proof else { return false };
+        let mut check = check.clone();
+        leaves.iter().for_each(|leaf| check.push(*leaf));
+        check.root() == Some(stated.root)
     }
 
     /// The hash of the last event, if it is there.
@@ -221,17 +262,10 @@ impl Run {
     /// Which of two events was changed, where no third one tells: the proof does.
     fn blame(&mut self, doubt: &Link, head: &Link, draft: &mut Draft) {
         let claimed = head.previous.unwrap_or(doubt.hash);
-        let fits = match &self.proof {
-            Proof::Open(check, stated) if head.at == self.last => {
-                let mut check = check.clone();
-                check.push(claimed);
-                check.push(head.hash);
-                check.root() == Some(stated.root)
-            }
-            _ => true,
-        };
+        let open = matches!(self.proof, Proof::Open(..)) && head.at == self.last;
+        let fits = !open || self.leads_to_the_root(&[claimed, head.hash]);
         if fits {
-            self.body_changed(doubt, head, draft);
+            self.body_changed(doubt, head.at, draft);
             self.settle(claimed);
         } else {
             self.link_changed(head, draft);
@@ -240,11 +274,9 @@ impl Run {
         }
     }
 
-    fn body_changed(&self, link: &Link, next: &Link, draft: &mut Draft) {
-        let detail = format!(
-            "was changed: its bytes do not match the hash that record {} keeps of it",
-            next.at
-        );
+    fn body_changed(&self, link: &Link, next: u64, draft: &mut Draft) {
+        let detail =
+            format!("was changed: its bytes do not match the hash that record {next} keeps of it");
         self.changed(link, detail, draft);
     }
 
@@ -279,12 +311,16 @@ impl Run {
 /// The tree from position 0, held against checkpoints that were kept apart.
 struct Marks {
     tree: CompactRange,
-    marks: std::collections::VecDeque<ProvenAt>,
+    marks: VecDeque<ProvenAt>,
     /// The size of the last one that fits.
     at: u64,
 }
 
 impl Marks {
+    fn none() -> Self {
+        Self { tree: CompactRange::new(), marks: VecDeque::new(), at: 0 }
+    }
+
     fn push(&mut self, leaf: Hash) {
         if self.marks.is_empty() {
             return;

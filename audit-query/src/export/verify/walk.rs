@@ -3,17 +3,15 @@
 use agent_audit_core::{
     canonical::EventView,
     chain::ChainRef,
-    columns::Columns,
-    event::{Event, SCHEMA_VERSION},
     hash::Hash,
-    id::{EventId, TenantId},
+    id::TenantId,
     verify::{Finding, FindingKind},
 };
 
 use super::{
     chains::Chains,
     files::{Files, shown},
-    gone::{Gone, Lack},
+    gone::Gone,
     index::Events,
     lines::Lines,
     positions::Cover,
@@ -21,13 +19,7 @@ use super::{
     report::Draft,
     run::{Ended, Link, Run},
 };
-use crate::{
-    Filter, QueryError,
-    export::{
-        parts::{self, Part, Reason},
-        proof::ProofLine,
-    },
-};
+use crate::{Filter, QueryError, export::proof::ProofLine};
 
 /// One set of events with its proofs.
 pub(super) struct Walk<'a> {
@@ -60,11 +52,11 @@ pub(super) struct Tally {
 }
 
 /// Where a walk stands.
-struct State<'w, 'a> {
-    walk: &'w mut Walk<'a>,
-    chains: &'w mut Chains,
-    gone: &'w mut Gone,
-    draft: &'w mut Draft,
+pub(super) struct State<'w, 'a> {
+    pub(super) walk: &'w mut Walk<'a>,
+    pub(super) chains: &'w mut Chains,
+    pub(super) gone: &'w mut Gone,
+    pub(super) draft: &'w mut Draft,
     proofs: Lines<ProofLine>,
     open: Option<Run>,
     /// The end of the run before, and the hash of the event there.
@@ -73,8 +65,8 @@ struct State<'w, 'a> {
     last: Option<(ChainRef, u64)>,
     /// Places at which something stands that is no event of the export: it took one of theirs.
     unplaced: u64,
-    tally: Tally,
-    schema_known: bool,
+    pub(super) tally: Tally,
+    pub(super) schema_known: bool,
 }
 
 impl Walk<'_> {
@@ -121,7 +113,7 @@ impl Walk<'_> {
                 tick(&state.tally);
             }
         }
-        while state.turn()? {}
+        while state.turn(None)? {}
         let State { walk, chains, draft, tally, .. } = state;
         if let Some(cover) = &mut walk.cover {
             cover.finish(chains, draft);
@@ -151,7 +143,7 @@ impl State<'_, '_> {
         self.last = Some((chain.clone(), at));
         let id = event.event_id.parse().ok();
         let edited = matches!(taken.fault, Some(Fault::Edited));
-        self.faults(&chain, at, id, taken);
+        self.faults((&chain, at, id), taken);
         let Some(run) = &mut self.open else { return Ok(()) };
         let covered = run.is_covered();
         let previous = (!edited).then_some(event.previous_event_hash);
@@ -171,7 +163,7 @@ impl State<'_, '_> {
             collect.entry(chain.chain_id.clone()).or_default().push((at, taken.hash));
         }
         if !edited {
-            self.inside(&chain, &event, id, covered, taken);
+            self.inside((&chain, at, id), &event, covered, taken);
         }
         Ok(())
     }
@@ -213,13 +205,14 @@ impl State<'_, '_> {
     ) -> Result<bool, QueryError> {
         loop {
             let Some(run) = &mut self.open else {
-                if self.turn()? {
+                if self.turn(None)? {
                     continue;
                 }
                 self.stray(chain, at, taken, event);
                 return Ok(false);
             };
             let (first, next, last) = (run.first, run.next, run.last);
+            let same = run.chain() == chain;
             match run.chain().chain_id.cmp(&chain.chain_id) {
                 std::cmp::Ordering::Equal if at > last => {}
                 std::cmp::Ordering::Equal if at >= next && at >= first => {
@@ -238,7 +231,9 @@ impl State<'_, '_> {
                     return Ok(false);
                 }
             }
-            if !self.turn()? {
+            let previous = taken.fault.is_none().then_some(event.previous_event_hash);
+            let behind = previous.filter(|_| last.checked_add(1) == Some(at) && same);
+            if !self.turn(behind)? {
                 self.stray(chain, at, taken, event);
                 return Ok(false);
             }
@@ -276,8 +271,9 @@ impl State<'_, '_> {
         self.draft.add(finding.at(first, last));
     }
 
-    /// Ends the run whose turn it was and begins the next one; says no where there is none.
-    fn turn(&mut self) -> Result<bool, QueryError> {
+    /// Ends the run whose turn it was and begins the next one; says no where there is none. An event
+    /// right behind the run keeps a hash of its last one.
+    fn turn(&mut self, behind: Option<Hash>) -> Result<bool, QueryError> {
         if let Some(mut run) = self.open.take() {
             let chain = run.chain().clone();
             if run.next <= run.last {
@@ -285,9 +281,9 @@ impl State<'_, '_> {
                 run.skip_to(last.saturating_add(1), None, self.draft);
                 self.missing(&chain, next, last);
             }
+            let ended = run.finish(behind, self.draft);
             self.behind = Some((chain.clone(), run.last, run.head()));
             let count = run.last - run.first + 1;
-            let ended = run.finish(self.draft);
             if let (Some(claimed), false) = (self.chains.get(&chain), self.walk.is_evidence) {
                 if let Ended::Proven { separate } = ended {
                     claimed.seen.proven += count;
@@ -328,145 +324,6 @@ impl State<'_, '_> {
             return Ok(true);
         }
         Ok(false)
-    }
-
-    /// What was found wrong when the record was read.
-    fn faults(&mut self, chain: &ChainRef, at: u64, id: Option<EventId>, taken: &Taken) {
-        let (kind, detail) = match &taken.fault {
-            None => return,
-            Some(Fault::Edited) => (
-                FindingKind::Tampered,
-                "was changed: its event does not have the hash beside it".to_owned(),
-            ),
-            Some(Fault::Column(column)) => (
-                FindingKind::ColumnMismatch,
-                format!("was changed: column {column} does not say what the record says"),
-            ),
-            Some(Fault::Spelling) => (
-                FindingKind::Tampered,
-                "was changed: its line is not spelt as an exporter spells it".to_owned(),
-            ),
-        };
-        self.find(kind, detail, (chain, at, id), taken);
-    }
-
-    /// What stands in an event that is where it belongs.
-    fn inside(
-        &mut self,
-        chain: &ChainRef,
-        event: &EventView<'_>,
-        id: Option<EventId>,
-        covered: bool,
-        taken: &Taken,
-    ) {
-        let at = event.sequence;
-        let said = Reason::of_event_type(event.event_type);
-        if let (Some(id), Some(reason)) = (id, said) {
-            self.gone.says(chain, id, reason, covered);
-        }
-        let matches = if self.walk.is_evidence {
-            said.is_some()
-        } else {
-            self.walk.filter.is_empty()
-                || Columns::of(taken.record.event_bytes()).is_ok_and(|columns| {
-                    self.walk.filter.matches(&columns, &columns.values(&taken.hash))
-                })
-        };
-        if !matches {
-            let detail = "does not belong here: it does not match the question".to_owned();
-            self.find(FindingKind::Foreign, detail, (chain, at, id), taken);
-        }
-        if event.schema_version != SCHEMA_VERSION
-            && self.schema_known
-            && Event::from_slice(taken.record.event_bytes()).is_err()
-        {
-            self.schema_known = false;
-            let detail = format!(
-                "has schema version {:?}, which this program cannot read; its hashes were checked, \
-                 use a release that knows it for the rest",
-                shown(event.schema_version)
-            );
-            self.find(FindingKind::UnknownSchema, detail, (chain, at, id), taken);
-        }
-        self.content(chain, event, id, covered, taken);
-    }
-
-    fn content(
-        &mut self,
-        chain: &ChainRef,
-        event: &EventView<'_>,
-        id: Option<EventId>,
-        covered: bool,
-        taken: &Taken,
-    ) {
-        let at = event.sequence;
-        let named = event.content_len();
-        self.tally.parts += u64::try_from(named).unwrap_or(u64::MAX);
-        let bodies = taken.record.parts();
-        let place = &taken.place;
-        let mut found = Vec::new();
-        let counted = if self.walk.content {
-            let (tally, gone, draft) = (&mut self.tally, &mut *self.gone, &mut *self.draft);
-            parts::judge(event, bodies, &mut |part| {
-                let lack = |part| Lack { chain, at, event: id, part, place, covered };
-                match part {
-                    Part::Clear => {}
-                    Part::Sealed => tally.sealed += 1,
-                    Part::UnknownSeal { name, algorithm } => found.push((
-                        FindingKind::UnknownSeal,
-                        format!(
-                            "has content that this program cannot judge: part {:?} is encrypted with \
-                             algorithm {algorithm}; use a release that knows it",
-                            shown(name)
-                        ),
-                    )),
-                    Part::Other { name } => found.push((
-                        FindingKind::ContentMismatch,
-                        format!(
-                            "has other content than it committed to: part {:?} was changed",
-                            shown(name)
-                        ),
-                    )),
-                    Part::Gone { name, reason, evidence } => {
-                        match reason {
-                            Reason::Erased => tally.erased += 1,
-                            Reason::Purged => tally.purged += 1,
-                        }
-                        gone.names(&lack(name), evidence, reason, draft);
-                    }
-                    Part::GoneUnexplained { name } => {
-                        lack(name).unexplained("nothing says why", draft);
-                    }
-                }
-            })
-        } else if bodies.is_empty() {
-            Ok(())
-        } else {
-            Err(0)
-        };
-        if let Err(expected) = counted {
-            found.push((
-                FindingKind::ContentMismatch,
-                format!(
-                    "has other content than it must have: {expected} parts, and there are {}",
-                    bodies.len()
-                ),
-            ));
-        }
-        for (kind, detail) in found {
-            self.find(kind, detail, (chain, at, id), taken);
-        }
-    }
-
-    fn find(
-        &mut self,
-        kind: FindingKind,
-        detail: String,
-        (chain, at, id): (&ChainRef, u64, Option<EventId>),
-        taken: &Taken,
-    ) {
-        let finding = Finding::new(kind, detail).in_chain(chain).at(at, at).of_event(id);
-        self.draft.add(finding.in_place(taken.place.to_string()));
     }
 }
 
