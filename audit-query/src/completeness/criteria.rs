@@ -5,59 +5,10 @@ use std::{
     fmt,
 };
 
+use agent_audit_core::index::Field;
 use serde::{Deserialize, Serialize};
 
 use crate::{Filter, Predicate, QueryError, QueryErrorKind};
-
-/// A field of events that the signed indexes cover.
-///
-/// ```
-/// use agent_audit_query::completeness::Field;
-/// assert_eq!(Field::Session.as_str(), "session");
-/// assert_eq!(Field::of_column("reviewer_id"), Some(Field::Reviewer));
-/// assert_eq!(Field::of_column("agent_id"), None);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Field {
-    /// The type of the event.
-    EventType,
-    /// Who decided a review.
-    Reviewer,
-    /// The session.
-    Session,
-    /// The person whom the event is about, by a token.
-    Subject,
-}
-
-impl Field {
-    /// All of them, in the order of their names.
-    pub const ALL: [Self; 4] = [Self::EventType, Self::Reviewer, Self::Session, Self::Subject];
-
-    /// The name of the field in an index and in a proof.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::EventType => "event_type",
-            Self::Reviewer => "reviewer",
-            Self::Session => "session",
-            Self::Subject => "subject",
-        }
-    }
-
-    /// The field that a column of a store holds, where an index covers it.
-    #[must_use]
-    pub fn of_column(column: &str) -> Option<Self> {
-        match column {
-            "event_type" => Some(Self::EventType),
-            "reviewer_id" => Some(Self::Reviewer),
-            "session_id" => Some(Self::Session),
-            "subject_id" => Some(Self::Subject),
-            _ => None,
-        }
-    }
-}
 
 /// Which events a proof of completeness is about: those that have, in each field named here, one of
 /// the values named for it.
@@ -139,6 +90,11 @@ impl Criteria {
     /// Every field and value, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Field, &str)> {
         self.0.iter().flat_map(|(field, values)| values.iter().map(|value| (*field, &**value)))
+    }
+
+    /// Whether there is a field without a value, or none at all.
+    pub(super) fn asks_nothing(&self) -> bool {
+        self.0.is_empty() || self.0.values().any(BTreeSet::is_empty)
     }
 
     /// The fields, each with its values.
