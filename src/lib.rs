@@ -29,6 +29,7 @@
 //! | record an act by hand | [`ToolCall`], [`ModelCall`], [`ReviewCall`], [`Draft`] |
 //! | test an agent by what it recorded | [`memory::MemorySink`] |
 //! | check a log | [`verify`], and the command `agent-audit verify` |
+//! | ask what happened, why, and what came of it | `query::Ledger` (feature `query`), and the command |
 //! | keep events elsewhere | the feature of a sink, or [`sink::Sink`] for one of your own |
 //!
 //! # Promises
@@ -55,6 +56,7 @@
 //! | `s3`, `s3-parquet` | the archive under Object Lock, module `s3`; its objects as Parquet |
 //! | `kafka`, `kinesis`, `sqs` | queues and streams, modules of these names |
 //! | `otlp` | an OpenTelemetry collector, module `otlp` |
+//! | `query` | the read side, module `query`, and the stores of the sinks that are on as its `EventStore`s |
 //! | `opentelemetry` | `AuditContext::with_current_span`: the trace and span of events from the active OpenTelemetry span; `AuditLog::observe`: how the sinks are doing, as metrics |
 //!
 //! A feature adds API and never changes what the rest does.
@@ -63,7 +65,8 @@
 
 pub use agent_audit_core::{
     attempt, canonical, chain, checkpoint, content, context, delivery, error, event, hash, id,
-    journal, key, log, memory, note, openai_chat, record, sink, timeline, timestamp, tree, verify,
+    index, journal, key, log, memory, note, openai_chat, record, sink, timeline, timestamp, tree,
+    verify,
 };
 #[doc(no_inline)]
 pub use agent_audit_core::{
@@ -114,6 +117,33 @@ pub mod otlp {
 #[cfg(feature = "postgres")]
 pub mod postgres {
     pub use agent_audit_postgres::*;
+}
+
+/// The read side: questions to a tenant's ledger, exports that prove themselves, the integrity job.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// # let dir = tempfile::tempdir()?;
+/// use std::sync::Arc;
+/// use agent_audit::{AuditLog, event::Other, query::{Filter, Ledger, Request}, sqlite::{SqliteEvents, SqliteSink}};
+///
+/// let store = dir.path().join("store");
+/// let log = AuditLog::builder(dir.path().join("log")).with_sink(SqliteSink::open(&store)?).open()?;
+/// log.session("acme", "session-1", "support-agent")?.record_blocking(Other::custom("note")?)?;
+/// log.close_blocking(std::time::Duration::from_secs(5))?;
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let ledger = Ledger::new(Arc::new(SqliteEvents::open(&store)?), "acme".parse()?);
+/// let notes = ledger.events(&Filter::new().event_type("custom.note"), &Request::first(10)).await?;
+/// assert_eq!(notes.events.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[cfg(feature = "query")]
+pub mod query {
+    pub use agent_audit_query::*;
 }
 
 /// The archive in S3 and what speaks its protocol, under Object Lock.

@@ -1,77 +1,178 @@
-//! One event as JSON, with its content.
+//! `agent-audit export`: events in files that prove what they are.
 
-use std::collections::BTreeMap;
+use std::{path::PathBuf, time::Duration};
 
 use agent_audit_core::{
-    content::{AbsentReason, PartBody},
-    record::Record,
-    timestamp::Timestamp,
+    key::{SigningKey, VerifyingKey},
+    log::Layout,
+    timeline::visible,
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Serialize;
-use serde_json::value::RawValue;
+use agent_audit_query::{
+    Ledger,
+    export::{Exported, Exporter, Format, LogCheckpoints},
+};
 
-use crate::failure::Failure;
+use crate::{
+    access::Recorder,
+    args::{ExportArgs, ExportFormat},
+    failure::Failure,
+    output::{self, Out, counted, grouped, shell},
+    store::{self, Opened},
+    verify::read_keys,
+};
 
-/// The event exactly as it is hashed, its hash, and its content by name.
-#[derive(Serialize)]
-struct Exported<'a> {
-    event_hash: String,
-    event: &'a RawValue,
-    content: BTreeMap<&'a str, Content<'a>>,
+pub(crate) fn run(args: &ExportArgs, out: &mut Out) -> Result<(), Failure> {
+    crate::block_on(export(args, out))
 }
 
-#[derive(Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-enum Content<'a> {
-    Clear {
-        /// Whether the content matches its commitment.
-        authentic: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        text: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        base64: Option<String>,
-    },
-    Sealed {
-        key_id: &'a str,
-    },
-    Erased {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        at: Option<Timestamp>,
-    },
-    Purged {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        at: Option<Timestamp>,
-    },
-    /// The record does not hold what its event names.
-    Missing,
-}
+async fn export(args: &ExportArgs, out: &mut Out) -> Result<(), Failure> {
+    let opened = store::open(&args.ask.store, Some(&args.ask.tenant)).await?;
+    opened.expect_tenant(&args.ask.tenant).await?;
+    let recorder = Recorder::open(&args.ask, &opened).await?;
+    let ledger = Ledger::new(opened.store.clone(), args.ask.tenant.clone());
+    let filter = args.filters.filter(&args.ask.zone())?;
+    let key = signing_key(args)?;
+    let checkpoints = checkpoints(args, &opened)?;
 
-/// The record as one line of JSON.
-pub(crate) fn json(record: &Record) -> Result<String, Failure> {
-    let event = record.event()?;
-    let text = std::str::from_utf8(record.event_bytes())?;
-    let mut content = BTreeMap::new();
-    for (at, reference) in event.content.iter().enumerate() {
-        let body = match record.parts().get(at) {
-            Some(body @ PartBody::Clear { bytes, .. }) => {
-                let text = std::str::from_utf8(bytes).ok();
-                let base64 = text.is_none().then(|| STANDARD.encode(bytes));
-                Content::Clear { authentic: body.check(reference).is_ok(), text, base64 }
-            }
-            Some(PartBody::Sealed(sealed)) => Content::Sealed { key_id: &sealed.key_id },
-            Some(PartBody::Absent { reason: AbsentReason::Erased, at, .. }) => {
-                Content::Erased { at: *at }
-            }
-            Some(PartBody::Absent { at, .. }) => Content::Purged { at: *at },
-            _ => Content::Missing,
-        };
-        content.insert(reference.name.as_str(), body);
-    }
-    let exported = Exported {
-        event_hash: record.event_hash().to_string(),
-        event: serde_json::from_str(text)?,
-        content,
+    let bar = output::progress("exporting");
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let show = |progress: agent_audit_query::export::Progress| {
+        bar.set_position(progress.bytes);
+        bar.set_message(counted(progress.events, "event"));
     };
-    Ok(serde_json::to_string(&exported)?)
+    let format = match args.format {
+        ExportFormat::Ndjson => Format::Ndjson,
+        ExportFormat::Parquet => Format::Parquet,
+    };
+    let mut exporter = match &checkpoints {
+        Some(checkpoints) => Exporter::new(&ledger, &key, checkpoints),
+        None => Exporter::without_proofs(&ledger, &key),
+    }
+    .with_filter(filter.clone())
+    .with_format(format)
+    .with_progress(&show);
+    if let Some(actor) = &args.ask.actor {
+        exporter = exporter.with_name(actor);
+    }
+    if args.content {
+        exporter = exporter.with_content();
+    }
+    let exported = exporter.write(&args.out).await;
+    bar.finish_and_clear();
+    let exported = exported?;
+    let files = u64::try_from(exported.manifest.files.len()).unwrap_or(u64::MAX);
+    let answer = agent_audit_query::Answer::new(exported.manifest.counts.events, exported.digest);
+    let recorded = recorder.exported(&ledger, &filter, format.extension(), files, answer).await;
+    if recorded.is_err() {
+        // What is not recorded must not be in anybody's hands.
+        std::fs::remove_dir_all(&args.out)?;
+    }
+    recorded?;
+    recorder.close().await?;
+    for warning in opened.warnings() {
+        output::complain(&format!(
+            "warning: {warning}: this may not be all; run `agent-audit verify`"
+        ));
+    }
+    told(args, &exported, &key.verifying_key(), out)
+}
+
+/// The checkpoints that proofs lead to: those that were named, else those of the log itself.
+fn checkpoints(args: &ExportArgs, opened: &Opened) -> Result<Option<LogCheckpoints>, Failure> {
+    let mut keys = read_keys(&args.keys)?;
+    let mut places: Vec<PathBuf> = args.checkpoints.clone();
+    if let Some(dir) = &opened.dir {
+        for log in [dir.clone(), crate::access::default_log(dir)] {
+            let layout = Layout::new(&log);
+            if args.checkpoints.is_empty() && layout.checkpoints().is_dir() {
+                places.push(layout.checkpoints());
+            }
+            if args.keys.is_empty() && layout.keys().is_dir() {
+                keys.extend(public_keys(&layout)?);
+            }
+        }
+    }
+    if places.is_empty() {
+        output::complain(
+            "the export has no proofs: name the log's checkpoints with --checkpoints DIR and its keys \
+             with --key",
+        );
+        return Ok(None);
+    }
+    let mut checkpoints = LogCheckpoints::trusting(args.ask.tenant.clone(), keys);
+    for place in places {
+        checkpoints.read(&place)?;
+    }
+    Ok(Some(checkpoints))
+}
+
+/// The public keys beside a log.
+fn public_keys(layout: &Layout) -> Result<Vec<VerifyingKey>, Failure> {
+    let mut files = Vec::new();
+    for item in std::fs::read_dir(layout.keys())? {
+        let path = item?.path();
+        if path.extension().is_some_and(|extension| extension == "pub") {
+            files.push(path.display().to_string());
+        }
+    }
+    read_keys(&files)
+}
+
+/// The exporter's key: the file that was named, else one of this user, made at first use.
+fn signing_key(args: &ExportArgs) -> Result<SigningKey, Failure> {
+    if let Some(file) = &args.signing_key {
+        if !file.exists() {
+            return Err(Failure::new(format!(
+                "there is no key `{}`: make one with `agent-audit keys generate FILE`",
+                file.display()
+            )));
+        }
+        return Ok(SigningKey::load_or_create(file)?);
+    }
+    let home = std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")));
+    let Some(home) = home else {
+        return Err(Failure::new(
+            "there is no home directory for a key: name one with --signing-key FILE",
+        ));
+    };
+    let dir = home.join("agent-audit");
+    std::fs::create_dir_all(&dir)?;
+    Ok(SigningKey::load_or_create(dir.join("exporter.key"))?)
+}
+
+fn told(
+    args: &ExportArgs,
+    exported: &Exported,
+    key: &VerifyingKey,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let manifest = &exported.manifest;
+    let counts = &manifest.counts;
+    if args.ask.json {
+        return out.line(serde_json::to_string(manifest)?);
+    }
+    let dir = args.out.display().to_string();
+    out.line(format!(
+        "exported {} of tenant {} to {}: {} bytes, {}",
+        counted(counts.events, "event"),
+        args.ask.tenant,
+        visible(&dir),
+        grouped(exported.bytes),
+        if counts.uncovered == 0 {
+            "all proved against signed checkpoints".to_owned()
+        } else {
+            format!(
+                "{} of them behind the last signed checkpoint, not proved",
+                grouped(counts.uncovered)
+            )
+        }
+    ))?;
+    out.line(format!("  {}", manifest.completeness))?;
+    out.line(format!("  signed with {key}"))?;
+    out.line(format!(
+        "\n  verify it    agent-audit verify {} --exporter-key {key}",
+        visible(&shell(&dir))
+    ))
 }

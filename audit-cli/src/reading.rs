@@ -99,12 +99,23 @@ impl Log {
             go_on = read_store(store, tenant, &mut told, &mut remarks, each)?;
         }
         if go_on {
-            self.read_journal(tenant, &told, &mut remarks, each)?;
+            self.read_rest(tenant, &told, &mut remarks, each)?;
         }
         Ok(remarks)
     }
 
-    fn read_journal(
+    /// Reads the events in the journal alone, of a tenant, or of all.
+    pub(crate) fn read_journal(
+        &self,
+        tenant: Option<&str>,
+        each: &mut dyn FnMut(Found<'_>) -> Result<bool, Failure>,
+    ) -> Result<Remarks, Failure> {
+        let mut remarks = Remarks::default();
+        self.read_rest(tenant, &HashMap::new(), &mut remarks, each)?;
+        Ok(remarks)
+    }
+
+    fn read_rest(
         &self,
         tenant: Option<&str>,
         told: &HashMap<String, Ranges>,

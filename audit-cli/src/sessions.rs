@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use agent_audit_core::{canonical::EventView, timeline::visible};
+use agent_audit_core::canonical::EventView;
 use serde::{Deserialize, Serialize};
 
-use crate::output::grouped;
+use crate::{output::grouped, table::Table};
 
 /// One session in a list.
 #[derive(Debug, Default, Serialize)]
@@ -89,32 +89,30 @@ impl Sessions {
 
 /// The sessions as a table.
 pub(crate) fn table_of_sessions(sessions: &[&Session]) -> String {
-    let mut rows = vec![
-        [
-            "SESSION",
-            "AGENT",
-            "FIRST (UTC)",
-            "LAST (UTC)",
-            "DECISIONS",
-            "TOOLS",
-            "REVIEWS",
-            "FAILURES",
-        ]
-        .map(str::to_owned),
-    ];
-    rows.extend(sessions.iter().map(|session| {
-        [
-            visible(&session.session_id).to_string(),
-            visible(&session.agent_id).to_string(),
-            second(&session.first),
-            second(&session.last),
-            grouped(session.decisions),
-            grouped(session.tools),
-            grouped(session.reviews),
-            grouped(session.failures),
-        ]
-    }));
-    table(&rows, 4)
+    let mut table = Table::new([
+        "SESSION",
+        "AGENT",
+        "FIRST (UTC)",
+        "LAST (UTC)",
+        "DECISIONS",
+        "TOOLS",
+        "REVIEWS",
+        "FAILURES",
+    ])
+    .numbers_from(4);
+    for session in sessions {
+        table.row([
+            session.session_id.as_str(),
+            session.agent_id.as_str(),
+            &second(&session.first),
+            &second(&session.last),
+            &grouped(session.decisions),
+            &grouped(session.tools),
+            &grouped(session.reviews),
+            &grouped(session.failures),
+        ]);
+    }
+    table.to_string()
 }
 
 /// One tenant in a list.
@@ -128,37 +126,21 @@ pub(crate) struct Tenant {
 
 /// The tenants as a table.
 pub(crate) fn table_of_tenants(tenants: &[Tenant]) -> String {
-    let mut rows = vec![["TENANT", "LAST EVENT (UTC)", "SESSIONS", "EVENTS"].map(str::to_owned)];
-    rows.extend(tenants.iter().map(|tenant| {
-        [
-            visible(&tenant.tenant_id).to_string(),
-            second(&tenant.last),
-            grouped(tenant.sessions),
-            grouped(tenant.events),
-        ]
-    }));
-    table(&rows, 2)
+    let mut table =
+        Table::new(["TENANT", "LAST EVENT (UTC)", "SESSIONS", "EVENTS"]).numbers_from(2);
+    for tenant in tenants {
+        table.row([
+            tenant.tenant_id.as_str(),
+            &second(&tenant.last),
+            &grouped(tenant.sessions),
+            &grouped(tenant.events),
+        ]);
+    }
+    table.to_string()
 }
 
 /// A timestamp to the second, as a person reads it.
 fn second(timestamp: &str) -> String {
     let text: String = timestamp.chars().take(19).collect();
-    visible(&text.replace('T', " ")).to_string()
-}
-
-/// Columns side by side: the first ones are text and start on the left, the others numbers.
-fn table<const N: usize>(rows: &[[String; N]], text_columns: usize) -> String {
-    let width = |column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    let mut out = String::new();
-    for row in rows {
-        let cells = row.iter().zip(widths).enumerate().map(|(at, (cell, width))| {
-            if at < text_columns { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
-        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        out.push('\n');
-    }
-    out
+    text.replace('T', " ")
 }

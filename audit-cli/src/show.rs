@@ -13,10 +13,10 @@ use serde::Deserialize;
 
 use crate::{
     args::ShowArgs,
-    export,
     failure::Failure,
     output::{self, Out, counted, listed, shell},
     reading::{Log, Remarks},
+    record_json,
     sessions::{self, Sessions, Tenant},
 };
 
@@ -163,7 +163,7 @@ fn session(
         }
         shown += 1;
         if args.json {
-            out.line(export::json(&found.record()?)?)?;
+            out.line(record_json::json(&found.record()?)?)?;
         } else {
             records.push(found.record()?);
         }

@@ -59,6 +59,14 @@ pub struct Answer {
     pub digest: Hash,
 }
 
+impl Answer {
+    /// An answer of so many rows with this digest.
+    #[must_use]
+    pub fn new(rows: u64, digest: Hash) -> Self {
+        Self { rows, digest }
+    }
+}
+
 #[derive(Serialize)]
 struct Question<'a, Q> {
     ask: &'a str,
@@ -71,6 +79,12 @@ impl Access {
     #[must_use]
     pub fn new(context: AuditContext, actor: impl Into<String>) -> Self {
         Self { context, actor: actor.into(), purpose: None }
+    }
+
+    /// Where it is recorded.
+    #[must_use]
+    pub fn context(&self) -> &AuditContext {
+        &self.context
     }
 
     /// Says what for.

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use agent_audit_core::memory::MemorySink;
+use agent_audit_core::{
+    memory::MemorySink,
+    sink::{Batch, Segment, Sink},
+};
 use agent_audit_query::{
     conformance::{Input, assert_same_answers},
     scan::Scanned,
@@ -16,5 +19,23 @@ fn the_suite_passes_where_nothing_is_between_question_and_records() {
         let sink = MemorySink::new();
         input.load(&sink).await;
         assert_same_answers(&input, Arc::new(Scanned::new("memory", sink))).await;
+    });
+}
+
+#[test]
+fn the_suite_passes_on_several_stores_that_are_asked_as_one() {
+    pollster::block_on(async {
+        let input = Input::new("joined-").await;
+        let chains = input.records().chains();
+        let stores = chains.iter().enumerate().map(|(at, chain)| -> Arc<dyn EventStore> {
+            let sink = MemorySink::new();
+            pollster::block_on(async {
+                let segment = Segment::new(chain.clone(), input.records().records(chain)).unwrap();
+                sink.append(&Batch::new(vec![segment])).await.unwrap();
+            });
+            Arc::new(Scanned::new(format!("memory-{at}"), sink))
+        });
+        let joined = Joined::new(stores.collect());
+        assert_same_answers(&input, Arc::new(joined)).await;
     });
 }

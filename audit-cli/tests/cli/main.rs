@@ -1,6 +1,9 @@
 //! The `agent-audit` command as a person or a script meets it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod asking;
+mod evidence;
+
 use std::{
     fs::{self, Permissions},
     io::Write as _,

@@ -1,4 +1,4 @@
-//! `agent-audit verify`: is the log as it was written?
+//! A log directory: is it as it was written?
 
 use std::{
     fs,
@@ -7,9 +7,7 @@ use std::{
 };
 
 use agent_audit_core::{
-    key::VerifyingKey,
     log::Layout,
-    note::NoteVerifier,
     timeline::visible,
     verify::{
         Basis, Finding, FindingKind, Report, Severity, Verdict,
@@ -26,20 +24,19 @@ use crate::{
     stores,
 };
 
-pub(crate) fn run(args: &VerifyArgs, out: &mut Out) -> Result<u8, Failure> {
-    let report = match verify(args) {
+pub(super) fn run(args: &VerifyArgs, dir: &Path, out: &mut Out) -> Result<u8, Failure> {
+    let report = match verify(args, dir) {
         Ok(report) => report,
-        Err(failure) if args.json => {
-            let answer = CouldNotTell { verdict: Verdict::Unsure, error: failure.to_string() };
-            out.line(json(&answer)?)?;
-            return Err(failure);
-        }
-        Err(failure) => return Err(failure),
+        Err(failure) => return super::could_not_tell(args, failure, out),
     };
     let verdict = report.verdict();
     if args.json {
         let explanation = report.explanation();
-        out.line(json(&Answer { verdict, basis_explanation: &explanation, report: &report })?)?;
+        out.line(serde_json::to_string(&Answer {
+            verdict,
+            basis_explanation: &explanation,
+            report: &report,
+        })?)?;
     } else {
         out.text(&told(&report))?;
     }
@@ -58,21 +55,8 @@ struct Answer<'a> {
     report: &'a Report,
 }
 
-#[derive(Serialize)]
-struct CouldNotTell {
-    verdict: Verdict,
-    error: String,
-}
-
-fn json(answer: &impl Serialize) -> Result<String, Failure> {
-    Ok(serde_json::to_string(answer)?)
-}
-
-fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
-    let mut keys = Vec::new();
-    for key in &args.keys {
-        keys.extend(read_keys(key)?);
-    }
+fn verify(args: &VerifyArgs, dir: &Path) -> Result<Report, Failure> {
+    let keys = super::read_keys(&args.keys)?;
     let bar = output::progress("verifying");
     bar.enable_steady_tick(Duration::from_millis(200));
     let show = |progress: Progress| {
@@ -88,44 +72,15 @@ fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
             options = options.with_checkpoint_file(file);
         }
     }
-    let layout = Layout::new(&args.dir);
+    let layout = Layout::new(dir);
     if layout.identity().is_file()
         && let Some(store) = stores::embedded(&layout)?
     {
         options.stores.extend(store.record_stores()?);
     }
-    let report = verify_directory(&args.dir, options);
+    let report = verify_directory(dir, options);
     bar.finish_and_clear();
     Ok(report?)
-}
-
-/// The keys in a file, or a key given as it is.
-fn read_keys(given: &str) -> Result<Vec<VerifyingKey>, Failure> {
-    if let Some(key) = parse_key(given) {
-        return Ok(vec![key]);
-    }
-    let text = fs::read_to_string(given).map_err(|error| {
-        Failure::new(format!(
-            "cannot read the key `{given}`: {error}; give a file of public keys, or a key as \
-             `agent-audit keys` prints it (ed25519:…)"
-        ))
-    })?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let keys = lines.map(parse_key).collect::<Option<Vec<_>>>().unwrap_or_default();
-    if keys.is_empty() {
-        return Err(Failure::new(format!(
-            "`{given}` does not hold public keys alone, one a line: `agent-audit keys DIR` shows \
-             what they look like"
-        )));
-    }
-    Ok(keys)
-}
-
-/// A public key, as such or as a verifier of signed notes.
-fn parse_key(text: &str) -> Option<VerifyingKey> {
-    text.parse::<VerifyingKey>()
-        .ok()
-        .or_else(|| text.parse::<NoteVerifier>().ok().map(|verifier| *verifier.key()))
 }
 
 fn checkpoint_files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
@@ -151,9 +106,6 @@ fn checkpoint_files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-/// How many findings of one kind of severity a person is shown.
-const SHOWN: usize = 50;
-
 /// The report for a person.
 fn told(report: &Report) -> String {
     let mut lines = vec![headline(report)];
@@ -167,25 +119,7 @@ fn told(report: &Report) -> String {
             _ => None,
         });
     }
-    for (severity, title) in [
-        (Severity::Tampering, "What is wrong:"),
-        (Severity::Unsure, "What could not be told:"),
-        (Severity::Warning, "Worth a look (no tampering):"),
-    ] {
-        let of_severity = |finding: &&Finding| finding.severity == severity;
-        let findings: Vec<_> = report.findings.iter().filter(of_severity).collect();
-        if findings.is_empty() {
-            continue;
-        }
-        lines.push(format!("\n{title}"));
-        for finding in findings.iter().take(SHOWN) {
-            let text = finding.to_string();
-            lines.push(format!("  {:<17} {}", finding.kind, visible(&text)));
-        }
-        if findings.len() > SHOWN {
-            lines.push(format!("  … and {} more: see --json", findings.len() - SHOWN));
-        }
-    }
+    super::findings(&report.findings, &mut lines);
     let states = states(report);
     if !states.is_empty() {
         lines.push("\nStates (no faults):".to_owned());
@@ -247,7 +181,7 @@ fn states(report: &Report) -> Vec<String> {
         let chains = counted(unclosed.len().try_into().unwrap_or(u64::MAX), "chain");
         states.push(format!("{chains} not closed: their writer is at work, or died"));
     }
-    let shown = others.iter().take(SHOWN);
+    let shown = others.iter().take(super::SHOWN);
     states.extend(shown.map(|finding| visible(&finding.to_string()).to_string()));
     states
 }

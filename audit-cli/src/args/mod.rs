@@ -1,18 +1,32 @@
 //! What the command can be asked for.
 
+mod ask;
+mod evidence;
+mod questions;
+
 use std::path::PathBuf;
+
+pub(crate) use ask::AskArgs;
+pub(crate) use evidence::{ExportArgs, ExportFormat, WatchArgs};
+pub(crate) use questions::{
+    AnomaliesArgs, ByArg, EffectsArgs, EventsArgs, ModelArgs, OverridesArgs, SessionArgs,
+    SessionsArgs, UsageArgs, WalkArgs, WhyArgs,
+};
 
 use agent_audit_core::id::{AgentId, SessionId, TenantId};
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// Verify, show and import tamper-evident audit logs of AI agents.
+/// Verify, ask, show and import tamper-evident audit logs of AI agents.
 #[derive(Debug, Parser)]
 #[command(
     name = "agent-audit",
     version,
     after_help = "A log is the directory that an agent's program keeps its records in. Start with\n  \
-                  agent-audit verify DIR    is it as it was written?\n  \
-                  agent-audit show DIR      what does it say?"
+                  agent-audit verify DIR                    is it as it was written?\n  \
+                  agent-audit show DIR                      what does it say?\n  \
+                  agent-audit sessions DIR --tenant acme    questions: session, why, effects, overrides,\n  \
+                                                            model, anomalies, usage, events\n  \
+                  agent-audit export DIR --tenant acme --out EVIDENCE    and verify EVIDENCE, anywhere"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -23,34 +37,55 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     Verify(VerifyArgs),
     Show(ShowArgs),
+    Sessions(SessionsArgs),
+    Session(SessionArgs),
+    Why(WhyArgs),
+    Effects(EffectsArgs),
+    Overrides(OverridesArgs),
+    Model(ModelArgs),
+    Anomalies(AnomaliesArgs),
+    Usage(UsageArgs),
+    Events(EventsArgs),
+    Export(ExportArgs),
+    Watch(WatchArgs),
     Import(ImportArgs),
     Keys(KeysArgs),
     #[cfg(feature = "kafka")]
     Relay(RelayArgs),
+    Completions(CompletionsArgs),
 }
 
-/// Check that a log is as it was written, and say what is wrong where it is not
+/// Check that a log, a store or an export is as it was written, and say what is wrong where it is not
 ///
-/// Every record of the journal and of the embedded store (DIR/sqlite) is checked: hashes, order,
-/// content, columns, and the signed checkpoints over them. Nothing is changed, and the log may be
-/// in use.
+/// Of a log's directory every record of the journal and of the embedded store (DIR/sqlite) is checked:
+/// hashes, order, content, columns, and the signed checkpoints over them. Of a store alone
+/// (`sqlite:DIR`, `postgres:`, `clickhouse:`, `s3:`) its records are, but for columns. An export is
+/// checked offline, by nothing but public keys. Nothing is changed, and all may be in use.
 ///
-/// The first line is the verdict: INTACT, TAMPERED, or COULD NOT TELL. What it rests on comes next:
-/// whoever can write to the log can also replace the keys and checkpoints in it, so keep both
-/// elsewhere and name them here.
+/// The first line is the verdict: INTACT, TAMPERED, INCOMPLETE (an export that lacks what it says it
+/// has), or COULD NOT TELL. What it rests on comes next: whoever can write to the log can also replace
+/// the keys and checkpoints in it, so keep both elsewhere and name them here.
 ///
-/// Exit code: 0 intact, 1 tampered, 2 could not tell.
+/// Exit code: 0 intact, 1 tampered or incomplete, 2 could not tell.
 #[derive(Debug, Parser)]
 #[command(
     verbatim_doc_comment,
     after_help = "Examples:\n  \
                   agent-audit verify ./audit\n  \
                   agent-audit verify ./audit --key auditor/agent.pub --checkpoints /mnt/elsewhere/checkpoints\n  \
+                  agent-audit verify ./export --exporter-key exporter.pub --key auditor/agent.pub\n  \
+                  agent-audit verify postgres: --tenant acme\n  \
                   agent-audit verify ./audit --json | jq '.verdict, .findings[]'"
 )]
 pub(crate) struct VerifyArgs {
-    /// The directory of the log
-    pub(crate) dir: PathBuf,
+    /// The directory of a log or of an export, or a store: `sqlite:DIR`, `postgres:`, `clickhouse:`, `s3:`
+    pub(crate) store: String,
+    /// Of a store that does not tell which tenants it has: these (repeatable)
+    #[arg(long = "tenant", value_name = "TENANT")]
+    pub(crate) tenant: Vec<TenantId>,
+    /// Believe exports that this key signed, and no others: a file with public keys, or a key itself (repeatable)
+    #[arg(long = "exporter-key", value_name = "FILE|KEY")]
+    pub(crate) exporter_keys: Vec<String>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -228,6 +263,16 @@ pub(crate) struct RelayArgs {
     /// Say it as one JSON object a line on standard output, with the lag of each partition
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Print what a shell needs to complete this command
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:\n  \
+                  agent-audit completions bash > /etc/bash_completion.d/agent-audit\n  \
+                  agent-audit completions zsh > ~/.zfunc/_agent-audit")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
 }
 
 #[cfg(test)]
