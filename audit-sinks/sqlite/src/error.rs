@@ -12,7 +12,7 @@ use rusqlite::{Error, ErrorCode, ffi};
 #[derive(Debug, Clone)]
 pub(crate) struct Fault {
     pub(crate) kind: SinkErrorKind,
-    context: String,
+    pub(crate) context: String,
     maybe_applied: bool,
 }
 

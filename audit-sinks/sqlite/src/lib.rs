@@ -59,9 +59,13 @@
 
 mod config;
 mod error;
+#[cfg(feature = "query")]
+mod query;
 mod sink;
 mod store;
 
 pub use config::SqliteConfig;
+#[cfg(feature = "query")]
+pub use query::SqliteEvents;
 pub use sink::SqliteSink;
 pub use store::{Records, SCHEMA, SqliteStore, file_of_tenant, tenant_of_file};

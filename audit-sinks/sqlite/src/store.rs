@@ -15,3 +15,12 @@ pub use schema::SCHEMA;
 pub(crate) use files::{ensure_directory, probe};
 pub(crate) use pool::{Missing, Pool};
 pub(crate) use write::Database;
+
+#[cfg(feature = "query")]
+pub(crate) use files::{FileId, tenants_in};
+#[cfg(feature = "query")]
+pub(crate) use read::{chain_names, read_parts};
+#[cfg(feature = "query")]
+pub(crate) use reader::Reader;
+#[cfg(feature = "query")]
+pub(crate) use schema::{check_tenant, check_version, is_of_later_release};

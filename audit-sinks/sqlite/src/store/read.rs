@@ -69,19 +69,7 @@ impl SqliteStore {
     /// [`SinkError`] where the database cannot be read.
     pub fn chains(&self, tenant: &TenantId) -> Result<Vec<ChainRef>, SinkError> {
         let Some(mut reader) = open(&self.path_of(tenant))? else { return Ok(Vec::new()) };
-        let names = reader.read("list chains", |conn| {
-            // One step through the index per chain, however many events there are.
-            conn.prepare(
-                "WITH RECURSIVE chain (id) AS (
-                    SELECT min(chain_id) FROM events
-                    UNION ALL
-                    SELECT (SELECT min(chain_id) FROM events WHERE chain_id > chain.id)
-                    FROM chain WHERE chain.id IS NOT NULL
-                ) SELECT id FROM chain WHERE id IS NOT NULL",
-            )?
-            .query_map([], |row| row.get::<_, String>(0))?
-            .collect::<rusqlite::Result<Vec<_>>>()
-        })?;
+        let names = reader.read("list chains", chain_names)?;
         let chains = names.into_iter().map(|name| {
             let chain = ChainId::new(&name).map_err(|error| {
                 Fault::new(SinkErrorKind::Corrupt, format!("list chains of {tenant}: {error}"))
@@ -120,6 +108,21 @@ impl SqliteStore {
         };
         Ok(Records { chain: chain.clone(), reader, after, ready: VecDeque::new() })
     }
+}
+
+/// The names of the chains, sorted.
+pub(crate) fn chain_names(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    // One step through the index per chain, however many events there are.
+    conn.prepare_cached(
+        "WITH RECURSIVE chain (id) AS (
+            SELECT min(chain_id) FROM events
+            UNION ALL
+            SELECT (SELECT min(chain_id) FROM events WHERE chain_id > chain.id)
+            FROM chain WHERE chain.id IS NOT NULL
+        ) SELECT id FROM chain WHERE id IS NOT NULL",
+    )?
+    .query_map([], |row| row.get::<_, String>(0))?
+    .collect()
 }
 
 /// One tenant's database as the verifier reads it; see [`SqliteStore::record_stores`].
@@ -299,16 +302,9 @@ fn read_record(
 ) -> rusqlite::Result<(StoredRow, Record)> {
     let mut stored = stored_row(row)?;
     let event = row.get("event")?;
-    let mut parts = Vec::new();
-    let mut content = conn.prepare_cached(
-        "SELECT ordinal, name, media_type, state, salt, bytes, key_id, algorithm, nonce, \
-         absent_reason, absent_at, absent_evidence FROM content WHERE event_row = ?1 ORDER BY ordinal",
-    )?;
-    let mut rows = content.query(params![event_row])?;
-    while let Some(row) = rows.next()? {
-        stored.push_part(row.get("ordinal")?, row.get("name")?, row.get("media_type")?);
-        parts.push(read_body(row)?);
-    }
+    let parts = read_parts(conn, event_row, |ordinal, name, media_type| {
+        stored.push_part(ordinal, name, media_type);
+    })?;
     let mut ids = conn.prepare_cached(
         "SELECT key, value FROM external_ids WHERE event_row = ?1 ORDER BY ordinal",
     )?;
@@ -317,6 +313,25 @@ fn read_record(
         stored.push_external_id(row.get(0)?, row.get(1)?);
     }
     Ok((stored, Record::new(event, parts)))
+}
+
+/// The content of an event; tells of each part where it stands, its name and its media type.
+pub(crate) fn read_parts(
+    conn: &Connection,
+    event_row: i64,
+    mut each: impl FnMut(i64, String, String),
+) -> rusqlite::Result<Vec<PartBody>> {
+    let mut parts = Vec::new();
+    let mut content = conn.prepare_cached(
+        "SELECT ordinal, name, media_type, state, salt, bytes, key_id, algorithm, nonce, \
+         absent_reason, absent_at, absent_evidence FROM content WHERE event_row = ?1 ORDER BY ordinal",
+    )?;
+    let mut rows = content.query(params![event_row])?;
+    while let Some(row) = rows.next()? {
+        each(row.get("ordinal")?, row.get("name")?, row.get("media_type")?);
+        parts.push(read_body(row)?);
+    }
+    Ok(parts)
 }
 
 fn read_body(row: &Row<'_>) -> rusqlite::Result<PartBody> {

@@ -83,6 +83,7 @@ fn connect(path: &Path, unlocked: Option<&Files>) -> rusqlite::Result<Connection
         | OpenFlags::SQLITE_OPEN_URI;
     let conn = Connection::open_with_flags(format!("{}?mode=ro{mode}", file_uri(path)), flags)?;
     conn.busy_timeout(Duration::from_secs(5))?;
+    conn.set_prepared_statement_cache_capacity(64);
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;

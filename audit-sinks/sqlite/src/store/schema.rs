@@ -62,6 +62,15 @@ pub(crate) fn check_version(conn: &Connection) -> Result<bool, Fault> {
     }
 }
 
+/// Whether a later release wrote this ledger.
+#[cfg(feature = "query")]
+pub(crate) fn is_of_later_release(conn: &Connection) -> bool {
+    marks(conn).is_ok_and(|(application, version)| {
+        application == APPLICATION_ID
+            && usize::try_from(version).is_ok_and(|version| version > MIGRATIONS.len())
+    })
+}
+
 fn pending(application: i64, version: i64, empty: bool) -> Result<&'static [&'static str], Fault> {
     let refused = |text: String| Err(Fault::new(SinkErrorKind::Misconfigured, text));
     if application != APPLICATION_ID && !(empty && application == 0 && version == 0) {
@@ -90,7 +99,8 @@ fn is_empty(conn: &Connection) -> Result<bool, Fault> {
         .map_err(|error| Fault::sqlite(&error, "read the schema"))
 }
 
-fn check_tenant(conn: &Connection, tenant: &TenantId) -> Result<(), Fault> {
+/// Makes sure that the ledger is this tenant's.
+pub(crate) fn check_tenant(conn: &Connection, tenant: &TenantId) -> Result<(), Fault> {
     let found: Option<String> = conn
         .query_row("SELECT tenant_id FROM ledger", [], |row| row.get(0))
         .optional()

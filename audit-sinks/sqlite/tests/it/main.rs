@@ -1,6 +1,8 @@
 //! The sink and its store on real files.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[cfg(feature = "query")]
+mod asking;
 mod conformance;
 mod reading;
 mod writing;
