@@ -58,7 +58,7 @@
 //! All are in the schema `agent_audit`; [`MIGRATIONS`] makes them.
 //!
 //! - `audit_events`: the canonical bytes, and the columns of [`agent_audit_core::columns`] with the
-//!   tenant in front. Names are indexed by their first 200 characters.
+//!   tenant in front. Names of more than 1,000 bytes are in no index.
 //! - `audit_content`: the bodies of content, apart so that they can go. A row changes once: to absent.
 //! - `audit_external_ids`: the things outside that tool calls touched.
 //! - `audit_heads`: position and hash of the last event of each chain. Its row is the chain's lock.
@@ -105,10 +105,14 @@
 mod config;
 mod error;
 mod pool;
+#[cfg(feature = "query")]
+mod query;
 mod sink;
 mod store;
 mod tls;
 
 pub use config::{PostgresConfig, SslMode};
+#[cfg(feature = "query")]
+pub use query::PostgresEvents;
 pub use sink::PostgresSink;
 pub use store::{GRANTS, MIGRATIONS, PostgresStore, ROLES, Records};

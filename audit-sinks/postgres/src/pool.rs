@@ -26,6 +26,8 @@ pub(crate) struct Pool {
     config: PostgresConfig,
     /// How many milliseconds a statement, and a lock, may take; 0 is no limit.
     limits: (u64, u64),
+    /// What else a new connection is told.
+    settings: &'static str,
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Session>>,
 }
@@ -33,7 +35,7 @@ pub(crate) struct Pool {
 /// A connection, with the statements that were prepared on it.
 pub(crate) struct Session {
     pub(crate) client: Client,
-    prepared: Vec<(&'static str, Statement)>,
+    prepared: Vec<(String, Statement)>,
 }
 
 /// A session in use. Only one that is [given back](Self::give_back) is used again: on one that was let
@@ -44,19 +46,39 @@ pub(crate) struct Lease {
     _permit: OwnedSemaphorePermit,
 }
 
+/// How many statements a connection keeps.
+const PREPARED: usize = 64;
+
+/// What a connection that answers questions is told: it changes nothing, and goes through indexes.
+/// A month that has just begun looks empty to the planner, which would read all of it.
+#[cfg(feature = "query")]
+const FOR_ASKING: &str = "SET default_transaction_read_only = on;
+     SET enable_seqscan = off;
+     SET enable_hashagg = off;";
+
 impl Pool {
     /// Connections of a writer, which must not wait long for a chain that is held.
     pub(crate) fn for_writing(config: &PostgresConfig) -> Result<Self, Fault> {
-        Self::new(config, (config.statement_timeout_ms.max(1), config.lock_timeout_ms.max(1)))
+        Self::new(config, limits_of(config), "")
     }
 
     /// Connections of a reader. The server sets no limit, because rows wait there until whoever reads
     /// them asks for more; the client still gives up a server that does not answer.
     pub(crate) fn for_reading(config: &PostgresConfig) -> Result<Self, Fault> {
-        Self::new(config, (0, 0))
+        Self::new(config, (0, 0), "")
     }
 
-    fn new(config: &PostgresConfig, limits: (u64, u64)) -> Result<Self, Fault> {
+    /// Connections that questions are put to, each of which is answered within the limit.
+    #[cfg(feature = "query")]
+    pub(crate) fn for_asking(config: &PostgresConfig) -> Result<Self, Fault> {
+        Self::new(config, limits_of(config), FOR_ASKING)
+    }
+
+    fn new(
+        config: &PostgresConfig,
+        limits: (u64, u64),
+        settings: &'static str,
+    ) -> Result<Self, Fault> {
         let address = Address::of(config)?;
         Ok(Self {
             tls: tls::connector(&address)?,
@@ -65,6 +87,7 @@ impl Pool {
             idle: Mutex::default(),
             config: config.clone(),
             limits,
+            settings,
         })
     }
 
@@ -113,10 +136,12 @@ impl Pool {
              SET statement_timeout = {};
              SET lock_timeout = {};
              SELECT set_config('synchronous_commit', 'on', false)
-             WHERE current_setting('synchronous_commit') = 'off';",
+             WHERE current_setting('synchronous_commit') = 'off';
+             {}",
             // The server counts in 31 bits.
             self.limits.0.min(2_147_483_647),
             self.limits.1.min(2_147_483_647),
+            self.settings,
         );
         client.batch_execute(&settings).await.map_err(|error| fault(&error))?;
         Ok(Session { client, prepared: Vec::new() })
@@ -127,6 +152,10 @@ impl Pool {
         Duration::from_millis(self.config.statement_timeout_ms)
             .saturating_add(Duration::from_secs(2))
     }
+}
+
+fn limits_of(config: &PostgresConfig) -> (u64, u64) {
+    (config.statement_timeout_ms.max(1), config.lock_timeout_ms.max(1))
 }
 
 impl Lease {
@@ -148,16 +177,16 @@ impl Lease {
     }
 
     /// A statement, prepared once on each connection.
-    pub(crate) async fn prepare(
-        &mut self,
-        sql: &'static str,
-    ) -> Result<Statement, tokio_postgres::Error> {
-        let known = self.session.prepared.iter().find(|(known, _)| *known == sql);
+    pub(crate) async fn prepare(&mut self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        let known = self.session.prepared.iter().find(|(known, _)| known == sql);
         if let Some((_, statement)) = known {
             return Ok(statement.clone());
         }
         let statement = self.session.client.prepare(sql).await?;
-        self.session.prepared.push((sql, statement.clone()));
+        if self.session.prepared.len() == PREPARED {
+            self.session.prepared.remove(0);
+        }
+        self.session.prepared.push((sql.to_owned(), statement.clone()));
         Ok(statement)
     }
 

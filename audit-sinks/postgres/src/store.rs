@@ -9,3 +9,8 @@ pub(crate) mod text;
 pub use read::PostgresStore;
 pub use records::Records;
 pub use schema::{GRANTS, MIGRATIONS, ROLES};
+
+#[cfg(feature = "query")]
+pub(crate) use read::CHAINS;
+#[cfg(feature = "query")]
+pub(crate) use records::{CONTENT, read_part};

@@ -102,25 +102,11 @@ impl PostgresStore {
     /// # Errors
     /// [`SinkError`] where the database cannot be read.
     pub async fn chains(&self, tenant: &TenantId) -> Result<Vec<ChainRef>, SinkError> {
-        // One step through the indexes per chain, however many events there are. A chain whose events
-        // are gone still has its head, and one whose head is gone its events.
-        const SQL: &str = "
-            WITH RECURSIVE chain (id) AS (
-                SELECT min(chain_id) FROM agent_audit.audit_events WHERE tenant_id = $1
-                UNION ALL
-                SELECT (SELECT min(chain_id) FROM agent_audit.audit_events
-                        WHERE tenant_id = $1 AND chain_id > chain.id)
-                FROM chain WHERE chain.id IS NOT NULL
-            )
-            SELECT id FROM chain WHERE id IS NOT NULL
-            UNION
-            SELECT chain_id FROM agent_audit.audit_heads WHERE tenant_id = $1
-            ORDER BY 1";
         let doing = format!("list chains of {tenant}");
         let lease = self.pool.lease().await?;
         let rows = patiently(&lease, &doing, async {
             for_tenant(&lease, tenant).await?;
-            let rows = lease.client().query(SQL, &[&tenant.as_str()]).await;
+            let rows = lease.client().query(CHAINS, &[&tenant.as_str()]).await;
             rows.map_err(|error| Fault::postgres(&error, &doing))
         })
         .await?;
@@ -163,6 +149,21 @@ impl PostgresStore {
         Ok(bridge::record_stores(self.pool.config())?)
     }
 }
+
+/// The chains of a tenant, sorted: one step through the indexes for each, however many events there are.
+/// A chain whose events are gone still has its head, and one whose head is gone its events.
+pub(crate) const CHAINS: &str = "
+    WITH RECURSIVE chain (id) AS (
+        SELECT min(chain_id) FROM agent_audit.audit_events WHERE tenant_id = $1
+        UNION ALL
+        SELECT (SELECT min(chain_id) FROM agent_audit.audit_events
+                WHERE tenant_id = $1 AND chain_id > chain.id)
+        FROM chain WHERE chain.id IS NOT NULL
+    )
+    SELECT id FROM chain WHERE id IS NOT NULL
+    UNION
+    SELECT chain_id FROM agent_audit.audit_heads WHERE tenant_id = $1
+    ORDER BY 1";
 
 /// Gives up what the server should have given up before.
 async fn patiently<T>(

@@ -57,6 +57,14 @@ struct Event {
 const CHUNK_EVENTS: i64 = 256;
 const CHUNK_BYTES: usize = 4 << 20;
 
+/// The content of some events of a tenant, by their number from 1.
+pub(crate) const CONTENT: &str = "\
+    SELECT e.number, c.ordinal, c.name, c.media_type, c.state, c.salt, c.bytes, c.key_id, \
+        c.algorithm, c.nonce, c.absent_reason, c.absent_at, c.absent_evidence::text \
+    FROM unnest($2::text[]) WITH ORDINALITY AS e (id, number) \
+    JOIN agent_audit.audit_content c ON c.tenant_id = $1 AND c.event_id = e.id::uuid \
+    ORDER BY e.number, c.ordinal";
+
 /// Names the tenant whose rows the session sees.
 pub(super) async fn for_tenant(lease: &Lease, tenant: &TenantId) -> Result<(), Fault> {
     schema::check_version(lease.client()).await?;
@@ -128,7 +136,9 @@ impl Records {
         let mut row = StoredRow::new(sequence.clone().unwrap_or_default(), event.values);
         let mut parts = sequence.map(|_| Vec::new());
         while let Some(content) = self.content_of(event.number).await? {
-            let part = read_part(&content, &mut row);
+            let part = read_part(&content, |ordinal, name, media_type| {
+                row.push_part(ordinal, name, media_type);
+            });
             // Of a broken part the rest of the content is passed over.
             parts = parts.and_then(|mut parts| {
                 parts.push(part?);
@@ -196,13 +206,8 @@ impl Records {
                 (row.try_get(0).map_err(fault)?, text(1).map_err(fault)?, text(2).map_err(fault)?);
             self.external_ids.push_back(id);
         }
-        let sql = "SELECT e.number, c.ordinal, c.name, c.media_type, c.state, c.salt, c.bytes, c.key_id, \
-                 c.algorithm, c.nonce, c.absent_reason, c.absent_at, c.absent_evidence::text \
-             FROM unnest($2::text[]) WITH ORDINALITY AS e (id, number) \
-             JOIN agent_audit.audit_content c ON c.tenant_id = $1 AND c.event_id = e.id::uuid \
-             ORDER BY e.number, c.ordinal";
         let parameters: [&(dyn ToSql + Sync); 2] = [&tenant, &ids];
-        let content = lease.client().query_raw(sql, parameters).await.map_err(fault)?;
+        let content = lease.client().query_raw(CONTENT, parameters).await.map_err(fault)?;
         self.content = Some(Box::pin(content));
         Ok(())
     }
@@ -255,8 +260,11 @@ fn stored(row: &Row, at: usize) -> Stored {
     Stored::Other
 }
 
-/// One part of content; says in the row what is stored of it.
-fn read_part(content: &Row, row: &mut StoredRow) -> Result<PartBody, String> {
+/// One part of content; tells where it stands, its name and its media type.
+pub(crate) fn read_part(
+    content: &Row,
+    tell: impl FnOnce(i64, String, String),
+) -> Result<PartBody, String> {
     let wrong = |name: &str| format!("its content has no valid {name}");
     let text = |name: &str| {
         let value = content.try_get::<_, Option<&str>>(name).map_err(|_| wrong(name))?;
@@ -269,7 +277,7 @@ fn read_part(content: &Row, row: &mut StoredRow) -> Result<PartBody, String> {
     let ordinal: i32 = content.try_get("ordinal").map_err(|_| wrong("ordinal"))?;
     let name = text("name")?.ok_or_else(|| wrong("name"))?;
     let media_type = text("media_type")?.ok_or_else(|| wrong("media_type"))?;
-    row.push_part(ordinal.into(), name, media_type);
+    tell(ordinal.into(), name, media_type);
     match text("state")?.as_deref() {
         Some("clear") => Ok(PartBody::Clear {
             salt: Salt::from_bytes(bytes("salt")?.try_into().map_err(|_| wrong("salt"))?),

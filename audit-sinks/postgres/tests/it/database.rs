@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use agent_audit_postgres::{PostgresConfig, PostgresSink, PostgresStore, ROLES};
+use agent_audit_postgres::{MIGRATIONS, PostgresConfig, PostgresSink, PostgresStore, ROLES};
 use agent_audit_test_support::servers;
 use tokio::sync::{Mutex, OnceCell};
 use tokio_postgres::{Client, NoTls, config::Host};
@@ -130,7 +130,7 @@ impl Database {
     /// The tables, in a database that is prepared.
     pub(crate) async fn with_tables(server: Server, name: String) -> Self {
         let database = Self { server, name };
-        assert_eq!(database.store("audit_test_owner").migrate().await.unwrap(), 3);
+        assert_eq!(database.store("audit_test_owner").migrate().await.unwrap(), MIGRATIONS.len());
         let admin = database.admin().await;
         for (login, _, tenants) in LOGINS {
             for tenant in tenants {

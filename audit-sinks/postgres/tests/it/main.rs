@@ -1,6 +1,8 @@
 //! The sink and its store against a real server.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[cfg(feature = "query")]
+mod asking;
 mod conformance;
 mod database;
 mod faults;

@@ -78,7 +78,7 @@ async fn tables_of_another_version_are_refused_and_left_alone() {
     let database = Database::own().await;
     let admin = database.admin().await;
     let insert =
-        "INSERT INTO agent_audit.audit_migrations (version, name) VALUES (4, '0004_later')";
+        "INSERT INTO agent_audit.audit_migrations (version, name) VALUES (5, '0005_later')";
     admin.batch_execute(insert).await.unwrap();
     for error in [
         database.sink().check().await.unwrap_err(),
@@ -86,13 +86,13 @@ async fn tables_of_another_version_are_refused_and_left_alone() {
         database.store("audit_test_owner").migrate().await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), SinkErrorKind::Misconfigured);
-        assert!(error.to_string().contains("version 4"), "{error}");
+        assert!(error.to_string().contains("version 5"), "{error}");
         assert!(error.to_string().contains("use a later release"), "{error}");
     }
     let delete = "DELETE FROM agent_audit.audit_migrations WHERE version > 2";
     admin.batch_execute(delete).await.unwrap();
     let error = database.sink().check().await.unwrap_err();
-    assert!(error.to_string().contains("have version 2, this program needs 3"), "{error}");
+    assert!(error.to_string().contains("have version 2, this program needs 4"), "{error}");
 }
 
 #[tokio::test]

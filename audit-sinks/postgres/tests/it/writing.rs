@@ -145,10 +145,10 @@ async fn no_event_is_refused_for_its_names() {
         assert_eq!(stored, *record);
         assert_eq!(check_columns(&row, record.event_bytes()), None);
     }
-    // What is indexed by its beginning is found by the whole.
+    // What is too long for an index is found too.
     let client = database.client_of("audit_test_any", chain.tenant_id.as_str()).await;
     let sql = "SELECT count(*) FROM agent_audit.audit_events \
-               WHERE tenant_id = $1 AND left(tool_name, 200) = left($2, 200) AND tool_name = $2";
+               WHERE tenant_id = $1 AND tool_name = $2";
     let row = client.query_one(sql, &[&chain.tenant_id.as_str(), &long]).await.unwrap();
     assert_eq!(row.get::<_, i64>(0), 1);
 }
