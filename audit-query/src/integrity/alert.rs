@@ -3,6 +3,7 @@
 use std::fmt;
 
 use agent_audit_core::{
+    id::TenantId,
     timestamp::Timestamp,
     verify::{Finding, Severity, Verdict},
 };
@@ -59,7 +60,7 @@ pub struct AlertMessage {
 pub struct AlertFinding {
     /// The kind of fault.
     pub kind: String,
-    /// The tenant and the chain.
+    /// The tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<String>,
     /// The chain.
@@ -104,13 +105,20 @@ impl AlertMessage {
 
 fn finding(finding: &Finding) -> AlertFinding {
     let chain = finding.chain.as_ref();
+    let tenant = chain.map(|chain| chain.tenant_id.to_string());
     AlertFinding {
         kind: finding.kind.as_str().to_owned(),
-        tenant_id: chain.map(|chain| chain.tenant_id.to_string()),
+        tenant_id: tenant.or_else(|| tenant_of(&finding.detail)),
         chain_id: chain.map(|chain| chain.chain_id.to_string()),
         sequence: finding.sequence,
         place: finding.place.clone(),
     }
+}
+
+/// The tenant that a finding of the job names which is about no single chain.
+fn tenant_of(detail: &str) -> Option<String> {
+    let (tenant, _) = detail.strip_prefix("tenant ")?.split_once(": ")?;
+    TenantId::new(tenant).ok().map(|tenant| tenant.to_string())
 }
 
 /// Who is told. [`Webhook`](super::Webhook) is one; a pager or a queue is written as easily.

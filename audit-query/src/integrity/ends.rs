@@ -46,7 +46,8 @@ impl Ends<'_> {
         let sound = outcomes.iter().enumerate().filter(|(_, o)| o.whole && !o.suspect);
         let longest = sound.map(|(at, outcome)| (outcome.end, Witness::Store(at)));
         let claims = [(known, Witness::Tenant), (self.vouched_for, Witness::Writer)];
-        let target = longest.chain(claims).max_by_key(|(end, _)| *end);
+        // Of those that say the same, a store comes last and is named: it can be looked at.
+        let target = claims.into_iter().chain(longest).max_by_key(|(end, _)| *end);
         let Some((target, witness)) = target.filter(|(end, _)| *end > 0) else { return Vec::new() };
         let anywhere = outcomes.iter().map(|outcome| outcome.end).max().unwrap_or(0) >= known;
         let mut findings = Vec::new();
@@ -119,24 +120,33 @@ impl Ends<'_> {
             Witness::Writer | Witness::Tenant => "states",
         };
         let verb = if target - outcome.end == 1 { "is" } else { "are" };
-        let (kind, detail) = match (overdue, outcome.end) {
-            (false, _) => {
+        let added = if target - outcome.end == 1 { "was" } else { "were" };
+        // What another store alone says can be as wrong as what this one does not say.
+        let or = match witness {
+            Witness::Store(_) => format!(", or {added} added elsewhere"),
+            Witness::Writer | Witness::Tenant => String::new(),
+        };
+        let (kind, detail) = match (overdue, outcome.end, witness) {
+            (false, ..) => {
                 (FindingKind::Lagging, format!("{verb} not here yet: {who} {has} {target} records"))
             }
-            (true, 0) => (
+            (true, 0, _) => (
                 FindingKind::ChainMissing,
                 format!(
-                    "{verb} missing: the store has nothing of the chain, and {who} {has} {target} records"
+                    "{verb} missing here{or}: the store has nothing of the chain, and {who} {has} \
+                     {target} records"
                 ),
             ),
-            (true, _) => {
-                let added = if target - outcome.end == 1 { "was" } else { "were" };
-                let detail = format!(
-                    "{verb} missing here, or {added} added elsewhere: {who} {has} {target} records, \
-                     and time enough has passed for the store to have them"
-                );
-                (FindingKind::Missing, detail)
-            }
+            (true, end, _) => (
+                match witness {
+                    Witness::Store(_) => FindingKind::Missing,
+                    Witness::Writer | Witness::Tenant => FindingKind::Truncated,
+                },
+                format!(
+                    "{verb} missing here{or}: {who} {has} {target} records, there are {end}, and time \
+                     enough has passed for the store to have them"
+                ),
+            ),
         };
         let finding = Finding::new(kind, detail).in_chain(self.chain);
         (finding.at(outcome.end, target - 1).in_place(store), since)

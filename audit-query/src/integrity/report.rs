@@ -148,24 +148,28 @@ impl fmt::Display for WatchReport {
             self.run, self.name, self.started_at, self.verifier
         )?;
         let ReportCounts { tenants, chains, events, .. } = self.counts;
-        writeln!(f, "{tenants} tenants, {chains} chains, {events} records")?;
+        writeln!(
+            f,
+            "{}, {}, {}",
+            counted(tenants, "tenant"),
+            counted(chains, "chain"),
+            counted(events, "record")
+        )?;
         let from = match self.whole {
             true => "all chains from the beginning".to_owned(),
             false => format!(
-                "{} chains from the beginning, the others from where the run before ended",
-                self.counts.chains_from_beginning
+                "{} from the beginning, the others from where the run before ended",
+                counted(self.counts.chains_from_beginning, "chain")
             ),
         };
-        writeln!(
-            f,
-            "read {} records, {} bytes: {from}",
-            self.counts.records_read, self.counts.bytes_read
-        )?;
+        let read = counted(self.counts.records_read, "record");
+        writeln!(f, "read {read}, {} bytes: {from}", self.counts.bytes_read)?;
         let ReportCounts { erased, purged, sealed, .. } = self.counts;
         if erased + purged + sealed > 0 {
             writeln!(
                 f,
-                "content: {erased} parts erased, {purged} purged, {sealed} sealed and not checked"
+                "content: {} erased, {purged} purged, {sealed} sealed and not checked",
+                counted(erased, "part")
             )?;
         }
         let mut before = None;
@@ -206,6 +210,12 @@ impl RunState {
     pub(super) fn canonical_bytes(&self) -> Vec<u8> {
         canonical::to_vec(self).expect("a run holds texts and counts below 2^53")
     }
+}
+
+/// A count and what is counted.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 /// SHA-256, as of a file.

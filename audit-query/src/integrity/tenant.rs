@@ -20,6 +20,7 @@ use super::{
     known::{Known, Lookup, Places, id_of},
     log::StateLog,
     memory::{CopyMemory, Memory, Seal},
+    report::counted,
 };
 use crate::{EventStore, QueryError, QueryErrorKind};
 
@@ -167,9 +168,10 @@ impl Check<'_> {
             if empty && (held || nowhere) {
                 let since = memory.at.map_or_else(|| "before".to_owned(), |at| format!("on {at}"));
                 let detail = format!(
-                    "tenant {}: the whole ledger is gone, {chains} chains with {events} records as \
-                     they were verified {since}",
-                    self.tenant
+                    "tenant {}: the whole ledger is gone, {} with {} as of {since}",
+                    self.tenant,
+                    counted(chains, "chain"),
+                    counted(events, "record")
                 );
                 let finding = Finding::new(FindingKind::TenantMissing, detail);
                 docket.add(finding.in_place(store.name()));

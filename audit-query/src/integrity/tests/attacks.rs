@@ -101,9 +101,7 @@ fn a_whole_tenant_removed() {
     World::remove_tenant(&world.cold, "acme");
     let outcome = world.run();
     assert_eq!(kinds(&outcome), [TenantMissing], "{}", sentences(&outcome));
-    assert!(
-        sentences(&outcome).contains("tenant acme: the whole ledger is gone, 1 chains with 21")
-    );
+    assert!(sentences(&outcome).contains("tenant acme: the whole ledger is gone, 1 chain with 21"));
     assert_eq!(outcome.exit_code(), 1);
     // Of one store alone it is gone as well.
     let other = World::new();
@@ -133,7 +131,7 @@ fn a_whole_tenant_removed_with_its_checkpoints() {
     let outcome = world.run();
     expected.push(StateRolledBack);
     assert_eq!(kinds(&outcome), expected, "{}", sentences(&outcome));
-    assert!(sentences(&outcome).contains("1 chains with 21 records"), "{}", sentences(&outcome));
+    assert!(sentences(&outcome).contains("1 chain with 21 records"), "{}", sentences(&outcome));
 }
 
 /// Attack 10, with everything that the job keeps: its reports in the other store know.
@@ -149,9 +147,7 @@ fn a_whole_tenant_removed_with_all_that_the_job_keeps() {
     let outcome = world.run();
     let kinds = kinds(&outcome);
     assert!(kinds.contains(&TenantMissing) && kinds.contains(&StateRolledBack), "{kinds:?}");
-    assert!(
-        sentences(&outcome).contains("tenant acme: the whole ledger is gone, 1 chains with 21")
-    );
+    assert!(sentences(&outcome).contains("tenant acme: the whole ledger is gone, 1 chain with 21"));
     assert_eq!(outcome.exit_code(), 1);
     // The next run knows it as well: what was recorded was taken over.
     let outcome = world.run();
@@ -200,6 +196,31 @@ fn forge(log: &AuditLog) {
     let session = log.session("acme", "s-1", "support-agent").unwrap();
     session.record_blocking(Other::custom("note").unwrap()).unwrap();
     log.close_blocking(std::time::Duration::from_secs(60)).unwrap();
+}
+
+/// Attack 2, before the job looked for the first time: the writer's checkpoints know, when the store
+/// has had its time.
+#[test]
+fn truncation_behind_the_writers_checkpoints() {
+    let world = World::new();
+    let chain = world.chain("acme");
+    world.wait_for_checkpoints(2);
+    world.wait_for_size(&chain, 21);
+    for sink in [&world.hot, &world.cold] {
+        sink.tamper().truncate(&chain, 15);
+    }
+    let run = || {
+        let key = SigningKey::from_seed(&[1; 32]).verifying_key();
+        world.run_with(|builder| {
+            builder.with_writer_checkpoints(world.path("log/checkpoints"), [key])
+        })
+    };
+    let outcome = run();
+    assert_eq!(outcome.exit_code(), 0, "it may lag: {}", sentences(&outcome));
+    world.clock.advance(super::GRACE + MINUTE);
+    let outcome = run();
+    found(&outcome, &[(Truncated, "acme", 15, 20, "hot, cold")]);
+    assert!(sentences(&outcome).contains("a signed checkpoint of the writer states 21 records"));
 }
 
 /// A whole chain of several is gone, with everything that spoke of it in the stores.
@@ -421,7 +442,8 @@ fn an_idle_tenant_still_gets_checkpoints() {
 
 #[test]
 fn a_tampered_earlier_tenant_checkpoint() {
-    let attacks: [(&str, fn(&str) -> String, _); 3] = [
+    type Attack = fn(&str) -> String;
+    let attacks: [(&str, Attack, _); 3] = [
         ("a state", |line| line.replacen("\"size\":21", "\"size\":11", 1), Tampered),
         ("a signature", spoil_signature, BadSignature),
         ("a line", |_| String::new(), Tampered),

@@ -114,20 +114,28 @@ impl World {
 
     /// Waits until the writer has signed a checkpoint of so many chains.
     pub(super) fn wait_for_checkpoints(&self, chains: usize) {
+        self.wait_for(|text| {
+            let all = self.hot.chains();
+            all.iter().filter(|chain| text.contains(chain.chain_id.as_str())).count() >= chains
+        });
+    }
+
+    /// Waits until the writer has signed a checkpoint of a chain of this size.
+    pub(super) fn wait_for_size(&self, chain: &ChainRef, size: u64) {
+        let wanted = format!("agent-audit/chain/{}\\n{size}\\n", chain.chain_id);
+        self.wait_for(|text| text.contains(&wanted));
+    }
+
+    fn wait_for(&self, signed: impl Fn(&str) -> bool) {
         let end = std::time::Instant::now() + Duration::from_secs(60);
         loop {
-            let lines = files(&self.path("log/checkpoints")).into_values();
+            let written = files(&self.path("log/checkpoints")).into_values();
             let text: String =
-                lines.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect();
-            let signed = self
-                .hot
-                .chains()
-                .into_iter()
-                .filter(|chain| text.contains(chain.chain_id.as_str()));
-            if signed.count() >= chains {
+                written.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect();
+            if signed(&text) {
                 return;
             }
-            assert!(std::time::Instant::now() < end, "no checkpoint was signed");
+            assert!(std::time::Instant::now() < end, "no such checkpoint was signed");
             std::thread::yield_now();
         }
     }
@@ -354,4 +362,15 @@ fn an_untouched_ledger_is_intact_and_only_what_is_new_is_read() {
     assert_intact(&third);
     assert_eq!(third.report.counts.chains_from_beginning, 3, "each chain's turn comes");
     assert_eq!(third.report.counts.records_read, 2 * (24 + 6) + 3);
+}
+
+/// The job can be one of a server's tasks.
+#[test]
+fn a_run_can_be_given_to_any_thread() {
+    fn is_send<T: Send>(_: &T) {}
+    let world = World::new();
+    let mut watch = world.builder().open().unwrap();
+    let run = watch.run();
+    is_send(&run);
+    assert_intact(&pollster::block_on(run).unwrap());
 }

@@ -119,6 +119,11 @@ fn who_is_to_be_alerted_is_told_what_and_where_and_nothing_else() {
     assert_eq!(json["findings"][0]["sequence"], 15);
     assert_eq!(json["findings"][0]["place"], "hot");
     assert!(!json.to_string().contains("note"), "{json}");
+    World::remove_tenant(&world.hot, "globex");
+    run();
+    let json = serde_json::to_value(&bell.rung.lock().unwrap()[1]).unwrap();
+    assert_eq!(json["findings"][0]["kind"], "tenant_missing");
+    assert_eq!(json["findings"][0]["tenant_id"], "globex");
 }
 
 #[test]
