@@ -302,6 +302,50 @@ fn a_log_directory_has_the_files_of_the_page() {
     }
 }
 
+/// The states of a tenant, their tree and the file that keeps them; verified as an auditor does.
+#[test]
+fn tenant_checkpoints_are_as_specified() {
+    use agent_audit_query::integrity::{TenantCheckpoints, TenantState, tenant_origin};
+    let spec = Spec::read();
+    let key: VerifyingKey = spec.get("public key").parse().unwrap();
+    let states = [0, 1].map(|n| {
+        let bytes = spec.get(&format!("tenant state {n}")).as_bytes();
+        let state = TenantState::from_slice(bytes).unwrap();
+        assert_eq!(state.canonical_bytes(), bytes, "state {n}");
+        assert_eq!(state.hash(), spec.hash(&format!("tenant state {n} hash")), "state {n}");
+        state
+    });
+    assert_eq!((states[0].number, states[0].previous), (0, Hash::ZERO));
+    assert_eq!((states[1].number, states[1].previous), (1, states[0].hash()));
+    let [chain] = &states[1].chains[..] else { panic!("one chain") };
+    assert_eq!((chain.size, chain.root), (3, spec.hash("root")));
+    assert_eq!((chain.head, &chain.chain_id), (spec.leaves()[2], &spec.chain().chain_id));
+
+    let tree = MerkleTree::from_leaves(&states.each_ref().map(TenantState::hash));
+    assert_eq!(tree.root(), spec.hash("tenant root"));
+    let note = format!("{}\n", spec.get("tenant checkpoint"));
+    let signed: SignedCheckpoint = note.parse().unwrap();
+    let origin = &states[0].origin;
+    let id = origin.rsplit('/').next().unwrap();
+    assert_eq!(*origin, tenant_origin(id));
+    let checkpoint = signed.verify(origin, &[key]).unwrap();
+    assert_eq!((checkpoint.size, checkpoint.root), (2, tree.root()));
+    assert_eq!(spec.key().sign_checkpoint(checkpoint).unwrap().to_string(), note);
+    let key_id = key.note_verifier(origin).unwrap().to_string();
+    let key_id = key_id.split('+').nth(1).unwrap().to_owned();
+    assert!(spec.text.contains(&format!("The key id is `{key_id}`")), "{key_id}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(format!("{id}.ndjson"));
+    fs::write(&path, format!("{}\n", spec.get("tenant checkpoints"))).unwrap();
+    let read = TenantCheckpoints::read(&path, &[key]).unwrap();
+    assert_eq!((read.len(), read.origin()), (2, &**origin));
+    assert_eq!(read.state(1), Some(&states[1]));
+    assert_eq!(read.note(1).unwrap().to_string(), note);
+    let (first, second) = (read.note(0).unwrap().unverified(), checkpoint);
+    read.consistency_proof(1, 2).unwrap().verify(&first.root, &second.root).unwrap();
+}
+
 /// The names of all fields, at every level that is not a list.
 fn shape(value: &serde_json::Value) -> Vec<String> {
     let Some(object) = value.as_object() else { return Vec::new() };
