@@ -4,9 +4,9 @@
 
 The engine is chdb-core, which is ClickHouse without its server. What this file adds is what the
 server would: the HTTP interface (`/ping`, a query in the URL or the body, data behind it, settings
-as parameters, `database`, `X-ClickHouse-User` and `-Key` or basic authentication,
-`X-ClickHouse-Exception-Code`), and users. Everything else, from the parser to the files on disk, is
-the engine's.
+as parameters, query and parameters as a form, `database`, `X-ClickHouse-User` and `-Key` or basic
+authentication, `X-ClickHouse-Exception-Code`, the rows that were read in `X-ClickHouse-Summary`), and
+users. Everything else, from the parser to the files on disk, is the engine's.
 
 The engine knows users of a configuration file only, and always is its user `default`. So statements
 about users, roles, grants and row policies are parsed by the engine's own parser, kept here in
@@ -110,8 +110,9 @@ class Access:
             raise Refused(48, "this server does not know that form of an access statement. (NOT_IMPLEMENTED)")
         self.save()
 
-    def profile(self, user):
+    def profile(self, user, own=None):
         """The engine's configuration of its one user, made of what this user may do."""
+        own = own or {}
         head = "<password/><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>"
         if user == "admin":
             return head
@@ -123,6 +124,8 @@ class Access:
         filters = {}
         for _, database, table, condition, whom in self.state["policies"]:
             if whom in names:
+                for name, value in own.items():
+                    condition = condition.replace(f"getSetting('{name}')", literal(value))
                 filters.setdefault((database, table), []).append(f"({condition})")
         policies = "".join(
             f"<{database}><{table}><filter>{escape(' OR '.join(conditions))}</filter></{table}></{database}>"
@@ -179,9 +182,10 @@ class Engine:
                 self.connection.query(f"SET {quoted(name)} = {literal(value)}")
             try:
                 if data is None:
-                    return self.connection.query(sql, output, params=params).bytes()
+                    result = self.connection.query(sql, output, params=params)
+                    return result.bytes(), result.storage_rows_read()
                 self.insert(sql, data)
-                return b""
+                return b"", 0
             finally:
                 for name in settings:
                     self.connection.query(f"SET {quoted(name)} = DEFAULT")
@@ -251,7 +255,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def query(self, body):
         try:
-            result = self.run(body)
+            result, read = self.run(body)
         except Exception as error:
             text = str(error)
             match = re.search(r"Code: (\d+)\. DB::Exception", text)
@@ -260,10 +264,12 @@ class Handler(BaseHTTPRequestHandler):
             version = chdb.engine_version
             self.answer(STATUS.get(code, 500), f"{text} (version {version})\n".encode(), code)
         else:
-            self.answer(200, result)
+            self.answer(200, result, read=read)
 
     def run(self, body):
         pairs = urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query, keep_blank_values=True)
+        if "multipart/form-data" in self.headers.get("Content-Type", ""):
+            pairs, body = pairs + self.form(body), b""
         given = dict(pairs)
         user, password = self.credentials(given)
         ACCESS.authenticate(user, password)
@@ -279,7 +285,7 @@ class Handler(BaseHTTPRequestHandler):
                 raise Refused(497, f"{user}: Not enough privileges. (ACCESS_DENIED)")
             with ACCESS.lock:
                 ACCESS.apply(ENGINE.formatted(sql))
-            return b""
+            return b"", 0
         params = {name[6:]: value for name, value in pairs if name.startswith("param_")}
         settings = {
             name: value for name, value in pairs
@@ -287,7 +293,18 @@ class Handler(BaseHTTPRequestHandler):
         }
         database = given.get("database") or self.headers.get("X-ClickHouse-Database") or "default"
         output = given.get("default_format", "TabSeparated")
-        return ENGINE.run(ACCESS.profile(user), database, settings, params, sql, data, output)
+        own = re.compile(r"\bSETTINGS (SQL_\w+) = '((?:[^'\\]|\\.)*)'")
+        profile = ACCESS.profile(user, {name: re.sub(r"\\(.)", r"\1", value) for name, value in own.findall(sql)})
+        return ENGINE.run(profile, database, settings, params, own.sub("", sql), data, output)
+
+    def form(self, body):
+        """Names and values of a form."""
+        boundary = b"--" + re.search(r"boundary=(\S+)", self.headers["Content-Type"])[1].encode()
+        pairs = []
+        for part in body.split(boundary)[1:-1]:
+            head, _, value = part.partition(b"\r\n\r\n")
+            pairs.append((re.search(rb'name="([^"]*)"', head)[1].decode(), value[:-2].decode()))
+        return pairs
 
     def credentials(self, given):
         headers = self.headers
@@ -298,9 +315,11 @@ class Handler(BaseHTTPRequestHandler):
             return user, password
         return given.get("user", "default"), given.get("password", "")
 
-    def answer(self, status, body, code=None):
+    def answer(self, status, body, code=None, read=None):
         self.send_response(status)
         self.send_header("X-ClickHouse-Server-Display-Name", "chdb")
+        if read is not None:
+            self.send_header("X-ClickHouse-Summary", json.dumps({"read_rows": str(read)}))
         if code is not None:
             self.send_header("X-ClickHouse-Exception-Code", str(code))
         self.send_header("Content-Length", str(len(body)))
