@@ -45,6 +45,12 @@ impl Fault {
         Self { code: Some(code), ..Self::new(kind, text).maybe_applied(!decided) }
     }
 
+    /// What was being done, and what went wrong.
+    #[cfg(feature = "query")]
+    pub(crate) fn into_context(self) -> String {
+        self.context
+    }
+
     /// The code of the server's exception, where it is one.
     pub(crate) fn code(&self) -> Option<u32> {
         self.code

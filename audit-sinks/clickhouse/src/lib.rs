@@ -59,7 +59,8 @@
 //!   tenants there are. A session lies within one chain, near together, and is found by a bloom
 //!   filter over granules of 1,024 rows, as are events, parents, calls, reviews, reviewers, traces,
 //!   subjects and things outside. Times have a minimum and maximum for each granule; types, models,
-//!   tools and agents the set of their values.
+//!   tools and agents the set of their values. Sessions, and with them chains and tenants, are counted
+//!   in a projection.
 //! - There are no partitions. An insert is then one part, and so all of it or nothing, and events are
 //!   never dropped by month. Content goes by its term.
 //! - Content has a term for each row, `purge_after`. When it has ended, a merge takes the bytes, the
@@ -71,8 +72,9 @@
 //! # Rights
 //!
 //! [`PERMISSIONS`] creates roles: the writer inserts and reads no more than positions and hashes, the
-//! reader reads one tenant by a row policy of its own ([`TENANT_READER`]), the verifier reads all,
-//! the eraser makes content absent without seeing it. None of them can change or delete an event.
+//! reader reads one tenant by a row policy of its own ([`TENANT_READER`]), the asker the tenant that each
+//! question names, the verifier reads all, the eraser makes content absent without seeing it. None of
+//! them can change or delete an event.
 //! Whoever administers the server can; against that there is the verifier.
 //!
 //! # What does not hold
@@ -86,9 +88,13 @@
 
 mod config;
 mod error;
+#[cfg(feature = "query")]
+mod query;
 mod sink;
 mod store;
 
 pub use config::ClickHouseConfig;
+#[cfg(feature = "query")]
+pub use query::ClickHouseEvents;
 pub use sink::ClickHouseSink;
 pub use store::{ClickHouseStore, PERMISSIONS, Records, SCHEMA, TENANT_READER};

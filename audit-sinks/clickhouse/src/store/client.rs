@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     HeaderMap, Request, Response, Uri,
     body::Incoming,
-    header::{HeaderName, HeaderValue, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -96,6 +96,19 @@ impl Client {
         answer.map_err(|fault| fault.maybe_applied(false))
     }
 
+    /// What a SELECT with parameters finds, in the format `RowBinary`.
+    #[cfg(feature = "query")]
+    pub(crate) async fn ask(
+        &self,
+        query: &str,
+        params: &super::form::Params,
+        doing: &str,
+    ) -> Result<Bytes, Fault> {
+        let (kind, body) = params.form(&format!("{query}\nFORMAT RowBinary"));
+        let uri = self.uri(In::Database);
+        self.request(uri, Some(&kind), body, doing).await
+    }
+
     /// Carries out a statement that finds nothing.
     pub(crate) async fn execute(
         &self,
@@ -107,12 +120,16 @@ impl Client {
     }
 
     async fn statement(&self, text: String, place: In, doing: &str) -> Result<Bytes, Fault> {
+        self.request(self.uri(place), None, text.into(), doing).await
+    }
+
+    fn uri(&self, place: In) -> String {
         // The answer begins when the end is known, so that its status tells of every fault.
         let mut uri = format!("{}/?wait_end_of_query=1", self.base);
         if place == In::Database {
             uri.push_str(&format!("&database={}", self.database));
         }
-        self.request(uri, text.into(), doing).await
+        uri
     }
 
     /// Inserts rows in the format `RowBinary`.
@@ -132,13 +149,21 @@ impl Client {
         for (name, value) in settings {
             uri.push_str(&format!("&{name}={}", sql::percent_encoded(value)));
         }
-        self.request(uri, rows, doing).await.map(|_| ())
+        self.request(uri, None, rows, doing).await.map(|_| ())
     }
 
-    async fn request(&self, uri: String, body: Bytes, doing: &str) -> Result<Bytes, Fault> {
-        let request = Request::post(uri)
-            .header(USER, &self.user)
-            .header(KEY, &self.key)
+    async fn request(
+        &self,
+        uri: String,
+        kind: Option<&str>,
+        body: Bytes,
+        doing: &str,
+    ) -> Result<Bytes, Fault> {
+        let mut request = Request::post(uri).header(USER, &self.user).header(KEY, &self.key);
+        if let Some(kind) = kind {
+            request = request.header(CONTENT_TYPE, kind);
+        }
+        let request = request
             .body(Full::new(body))
             .map_err(|_| Fault::new(SinkErrorKind::Misconfigured, "the URL is none"))?;
         let exchange = async {

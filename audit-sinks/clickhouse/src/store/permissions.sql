@@ -17,6 +17,14 @@ GRANT SELECT ON audit.audit_events TO audit_reader;
 GRANT SELECT ON audit.audit_content TO audit_reader;
 GRANT SELECT ON audit.audit_schema TO audit_reader;
 
+-- The asker reads one tenant at a time: the one that each question names in the setting
+-- SQL_audit_tenant. For a process that asks for many tenants; the server must know settings that begin
+-- with SQL_ (custom_settings_prefixes), as it does where it is used as shipped.
+CREATE ROLE IF NOT EXISTS audit_asker;
+GRANT SELECT ON audit.audit_events TO audit_asker;
+GRANT SELECT ON audit.audit_content TO audit_asker;
+GRANT SELECT ON audit.audit_schema TO audit_asker;
+
 -- The verifier reads everything.
 CREATE ROLE IF NOT EXISTS audit_verifier;
 GRANT SELECT ON audit.audit_events TO audit_verifier;
@@ -30,10 +38,13 @@ GRANT ALTER UPDATE(state, kept, salt, bytes, key_id, nonce, absent_reason, absen
 
 -- Once a table has a row policy, a user without one sees nothing or, as servers are shipped,
 -- everything (`users_without_row_policies_can_read_rows`): so each role has one. The reader's lets
--- nothing pass, so that a reader without a tenant reads nothing.
+-- nothing pass, so that a reader without a tenant reads nothing. An asker who names no tenant gets an
+-- error.
 CREATE ROW POLICY IF NOT EXISTS audit_writer ON audit.audit_events FOR SELECT USING 1 TO audit_writer;
 CREATE ROW POLICY IF NOT EXISTS audit_verifier ON audit.audit_events FOR SELECT USING 1 TO audit_verifier;
 CREATE ROW POLICY IF NOT EXISTS audit_verifier ON audit.audit_content FOR SELECT USING 1 TO audit_verifier;
 CREATE ROW POLICY IF NOT EXISTS audit_eraser ON audit.audit_content FOR SELECT USING 1 TO audit_eraser;
 CREATE ROW POLICY IF NOT EXISTS audit_reader ON audit.audit_events FOR SELECT USING 0 TO audit_reader;
 CREATE ROW POLICY IF NOT EXISTS audit_reader ON audit.audit_content FOR SELECT USING 0 TO audit_reader;
+CREATE ROW POLICY IF NOT EXISTS audit_asker ON audit.audit_events FOR SELECT USING tenant_id = getSetting('SQL_audit_tenant') TO audit_asker;
+CREATE ROW POLICY IF NOT EXISTS audit_asker ON audit.audit_content FOR SELECT USING tenant_id = getSetting('SQL_audit_tenant') TO audit_asker;

@@ -57,6 +57,13 @@ const KINDS: [Kind; COLUMNS.len()] = {
     ]
 };
 
+/// Whether a column of the core holds text.
+#[cfg(feature = "query")]
+pub(crate) fn is_text(column: &str) -> bool {
+    let kind = COLUMNS.iter().zip(KINDS).find(|(name, _)| **name == column).map(|(_, kind)| kind);
+    matches!(kind, Some(Kind::Text | Kind::MaybeText))
+}
+
 /// The columns of `audit_events` behind `tenant_id`, as they are named in a query.
 pub(crate) fn event_columns() -> String {
     format!("{}, external_ids.key, external_ids.value, event", COLUMNS.join(", "))
@@ -258,6 +265,8 @@ fn text(rows: &mut Reader<'_>) -> Result<Stored, Malformed> {
 /// One row of `audit_content` as it is stored.
 #[derive(Debug)]
 pub(crate) struct ContentRow {
+    #[cfg_attr(not(feature = "query"), expect(dead_code, reason = "one chain is read at a time"))]
+    pub(crate) chain: String,
     pub(crate) sequence: i64,
     pub(crate) event_hash: Hash,
     pub(crate) ordinal: u32,
@@ -273,7 +282,7 @@ impl ContentRow {
         let lossy = |rows: &mut Reader<'_>| {
             rows.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
         };
-        let _chain = rows.bytes()?;
+        let chain = lossy(rows)?;
         let (sequence, event_hash, ordinal) = (rows.i64()?, rows.hash()?, rows.u32()?);
         let (name, media_type) = (lossy(rows)?, lossy(rows)?);
         let purge_after = rows.u32()?;
@@ -303,7 +312,7 @@ impl ContentRow {
             (b"absent", _) => absent(reason, at, evidence),
             _ => None,
         };
-        Ok(Self { sequence, event_hash, ordinal, name, media_type, body })
+        Ok(Self { chain, sequence, event_hash, ordinal, name, media_type, body })
     }
 }
 

@@ -33,9 +33,12 @@ pub const PERMISSIONS: &str = include_str!("permissions.sql");
 /// ```
 pub const TENANT_READER: &str = include_str!("tenant_reader.sql");
 
-/// What takes a database from version *n* to *n + 1*, from 0, which has no tables. Each statement
-/// can be run again, because there are no transactions.
-const MIGRATIONS: &[&str] = &[SCHEMA];
+/// The version of [`SCHEMA`].
+pub(crate) const VERSION: u32 = 2;
+
+/// What takes a database from version *n* to *n + 1*, from 1 on. Each statement can be run again,
+/// because there are no transactions.
+const MIGRATIONS: &[&str] = &[include_str!("schema_2.sql")];
 
 const UNKNOWN_TABLE: u32 = 60;
 const UNKNOWN_DATABASE: u32 = 81;
@@ -50,11 +53,19 @@ pub(crate) async fn migrate(client: &Client, database: &str) -> Result<(), Fault
             0
         }
     };
-    for (at, migration) in MIGRATIONS.iter().enumerate().skip(known(version)?) {
-        for statement in statements(migration) {
+    let steps: Vec<(u32, &str)> = match known(version)? {
+        0 => vec![(VERSION, SCHEMA)],
+        version => (1..VERSION)
+            .zip(MIGRATIONS)
+            .filter(|(from, _)| *from >= version)
+            .map(|(from, step)| (from + 1, *step))
+            .collect(),
+    };
+    for (version, step) in steps {
+        for statement in statements(step) {
             client.execute(statement, In::Database, "create the tables").await?;
         }
-        let record = format!("INSERT INTO audit_schema (version) VALUES ({})", at + 1);
+        let record = format!("INSERT INTO audit_schema (version) VALUES ({version})");
         client.execute(&record, In::Database, "record the schema version").await?;
     }
     Ok(())
@@ -64,7 +75,7 @@ pub(crate) async fn migrate(client: &Client, database: &str) -> Result<(), Fault
 pub(crate) async fn check_version(client: &Client) -> Result<(), Fault> {
     let version = version(client).await?.unwrap_or(0);
     match known(version)? {
-        at if at == MIGRATIONS.len() => Ok(()),
+        VERSION => Ok(()),
         at => Err(Fault::new(
             SinkErrorKind::Misconfigured,
             format!("the database has schema version {at}: run `ClickHouseStore::migrate`"),
@@ -73,7 +84,7 @@ pub(crate) async fn check_version(client: &Client) -> Result<(), Fault> {
 }
 
 /// The version of the tables, 0 where there are none; nothing where there is no database.
-async fn version(client: &Client) -> Result<Option<u32>, Fault> {
+pub(crate) async fn version(client: &Client) -> Result<Option<u32>, Fault> {
     let doing = "read the schema version";
     match client.select("SELECT max(version) FROM audit_schema", doing).await {
         Ok(answer) => Reader::new(&answer).u32().map(Some).map_err(|_| malformed(doing)),
@@ -83,17 +94,17 @@ async fn version(client: &Client) -> Result<Option<u32>, Fault> {
     }
 }
 
-fn known(version: u32) -> Result<usize, Fault> {
-    match usize::try_from(version) {
-        Ok(version) if version <= MIGRATIONS.len() => Ok(version),
-        _ => Err(Fault::new(
-            SinkErrorKind::Misconfigured,
-            format!(
-                "the database has schema version {version}, this program knows {}: use a later release",
-                MIGRATIONS.len()
-            ),
-        )),
+fn known(version: u32) -> Result<u32, Fault> {
+    if version <= VERSION {
+        return Ok(version);
     }
+    Err(Fault::new(
+        SinkErrorKind::Misconfigured,
+        format!(
+            "the database has schema version {version}, this program knows {VERSION}: use a later \
+             release"
+        ),
+    ))
 }
 
 /// An answer that is not in the format that was asked for.
@@ -118,6 +129,11 @@ mod tests {
         let file = "-- a; b\nSELECT 1;\n\n-- nothing\n";
         assert_eq!(statements(file).collect::<Vec<_>>(), ["-- a; b\nSELECT 1"]);
         assert!(statements(SCHEMA).all(|statement| statement.contains("IF NOT EXISTS")));
+        assert_eq!(u32::try_from(MIGRATIONS.len()), Ok(VERSION - 1));
+        let again = ["IF NOT EXISTS", "MATERIALIZE"];
+        for statement in MIGRATIONS.iter().flat_map(|step| statements(step)) {
+            assert!(again.iter().any(|word| statement.contains(word)), "{statement}");
+        }
     }
 
     #[test]

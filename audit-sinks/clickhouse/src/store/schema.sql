@@ -58,11 +58,18 @@ CREATE TABLE IF NOT EXISTS audit_events (
     INDEX by_subject subject_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_call call_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_approval approval_event_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_presented presented_event_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_review review_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_reviewer reviewer_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_parent_session parent_session_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_spawner spawned_by TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX by_external_id external_ids.value TYPE bloom_filter(0.01) GRANULARITY 1
+    INDEX by_external_id external_ids.value TYPE bloom_filter(0.01) GRANULARITY 1,
+    PROJECTION by_session (
+        SELECT
+            tenant_id, session_id, chain_id, count(), min(agent_id), min(timestamp_utc),
+            max(timestamp_utc), min(sequence), max(sequence)
+        GROUP BY tenant_id, session_id, chain_id
+    )
 ) ENGINE = MergeTree ORDER BY (tenant_id, chain_id, sequence)
 SETTINGS
     index_granularity = 1024,

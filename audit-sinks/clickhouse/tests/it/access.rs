@@ -33,7 +33,7 @@ impl Access {
         for statement in statements(&access.named(PERMISSIONS)) {
             access.database.execute(&statement).await;
         }
-        for role in ["writer", "reader", "verifier", "eraser"] {
+        for role in ["writer", "reader", "asker", "verifier", "eraser"] {
             let create = format!(
                 "CREATE USER IF NOT EXISTS user_{role} IDENTIFIED WITH sha256_password \
                  BY {QUOTED} DEFAULT ROLE audit_{role}"
@@ -252,4 +252,85 @@ async fn the_eraser_makes_content_absent_and_never_sees_it() {
         "ALTER TABLE audit_content UPDATE purge_after = now() WHERE 1",
     ];
     access.refused(user, &touching).await;
+}
+
+#[cfg(feature = "query")]
+mod asking {
+    use std::sync::Arc;
+
+    use agent_audit_clickhouse::ClickHouseEvents;
+    use agent_audit_query::{EventStore, Filter, Ledger, Order, QueryErrorKind, Request, Select};
+
+    use super::*;
+
+    impl Access {
+        fn events(&self, user: &str) -> ClickHouseEvents {
+            ClickHouseEvents::new(self.database.config_of(user, PASSWORD)).unwrap()
+        }
+
+        /// Everything of the tenant, with content, and its sessions.
+        async fn sees_all(&self, events: Arc<dyn EventStore>, chain: &TestChain) {
+            let ledger = Ledger::new(events, chain.chain().tenant_id.clone());
+            let request = Request::first(100).content();
+            let page = ledger.events(&Filter::new(), &request).await.unwrap();
+            let records: Vec<_> = page.events.into_iter().map(|e| e.into_record()).collect();
+            assert!(records == chain.records());
+            assert!(!ledger.sessions(&Filter::new(), None, 10).await.unwrap().is_empty());
+            assert_eq!(ledger.chains().await.unwrap(), [chain.chain().chain_id.clone()]);
+        }
+    }
+
+    async fn sees_nothing(events: &dyn EventStore, tenant: &TenantId) {
+        let select = Select::new(Filter::new(), Order::Time, 100);
+        assert!(events.select(tenant, &select).await.unwrap().is_empty());
+        assert!(events.sessions(tenant, &Filter::new(), None, 10).await.unwrap().is_empty());
+        assert!(events.chains(tenant).await.unwrap().is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "needs a ClickHouse of its own: servers/clickhouse install, cargo test -- --include-ignored"]
+    async fn who_asks_is_held_to_a_tenant_by_the_server() {
+        let access = Access::new().await;
+        let (acme, globex) = (any_tenant(), any_tenant());
+        let mut chains = [TestChain::of(acme.clone()), TestChain::of(globex.clone())];
+        for chain in &mut chains {
+            store(&access.database.sink(), &chain.extend(12)).await;
+        }
+        // A user of one tenant.
+        let user = access.tenant_reader(&acme).await;
+        let reader = Arc::new(access.events(&user));
+        assert_eq!(reader.tenants().await.unwrap(), [acme.clone()]);
+        access.sees_all(reader.clone(), &chains[0]).await;
+        sees_nothing(&*reader, &globex).await;
+        sees_nothing(&access.events("user_reader"), &acme).await;
+
+        // A user of one tenant at a time.
+        let asker = access.events("user_asker").with_tenant_setting("SQL_audit_tenant").unwrap();
+        let asker = Arc::new(asker);
+        for chain in &chains {
+            access.sees_all(asker.clone(), chain).await;
+        }
+        sees_nothing(&*asker, &any_tenant()).await;
+        let error = asker.tenants().await.unwrap_err();
+        assert_eq!(error.kind(), QueryErrorKind::Unsupported, "{error}");
+        let count = |setting: &str| format!("SELECT toUInt64(count()) FROM audit_events{setting}");
+        let raw = access.raw("user_asker");
+        let of_acme = count(&format!(" SETTINGS SQL_audit_tenant = '{acme}'"));
+        let found: u64 = raw.query_raw(&of_acme).fetch_one().await.unwrap();
+        assert_eq!(found, 12, "without any condition");
+        // Who names none is refused.
+        let error = access.events("user_asker").chains(&acme).await.unwrap_err();
+        assert_eq!(error.kind(), QueryErrorKind::PermissionDenied, "{error}");
+        assert!(raw.query_raw(&count("")).fetch_one::<u64>().await.is_err());
+        access.refused("user_asker", INSERTING).await;
+
+        // Others may not ask at all.
+        let select = Select::new(Filter::new(), Order::Time, 100);
+        let error = access.events("user_writer").select(&acme, &select).await.unwrap_err();
+        assert_eq!(error.kind(), QueryErrorKind::PermissionDenied, "{error}");
+        let wrong = access.database.config_of("user_asker", "wrong");
+        let error = ClickHouseEvents::new(wrong).unwrap().chains(&acme).await.unwrap_err();
+        assert_eq!(error.kind(), QueryErrorKind::PermissionDenied, "{error}");
+        assert!(!format!("{error:?}").contains("wrong\""), "{error:?}");
+    }
 }

@@ -73,6 +73,12 @@ impl Database {
         ClickHouseStore::new(self.config()).unwrap()
     }
 
+    #[cfg(feature = "query")]
+    pub(crate) fn events(&self) -> std::sync::Arc<agent_audit_clickhouse::ClickHouseEvents> {
+        let events = agent_audit_clickhouse::ClickHouseEvents::new(self.config());
+        std::sync::Arc::new(events.unwrap())
+    }
+
     /// The client of the server's makers, as an administrator or an attacker has one.
     pub(crate) fn raw(&self) -> Client {
         let (user, password) = self.credentials();

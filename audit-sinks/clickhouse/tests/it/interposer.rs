@@ -34,6 +34,8 @@ struct Shared {
     upstream: SocketAddr,
     /// Request lines and headers, as they came.
     seen: Mutex<Vec<String>>,
+    /// Status lines and headers of the answers.
+    answered: Mutex<Vec<String>>,
     /// What to do before a request whose line holds a text is passed on; once.
     hook: Mutex<Option<(&'static str, Hook)>>,
 }
@@ -42,7 +44,12 @@ impl Interposer {
     pub(crate) async fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { upstream, seen: Mutex::default(), hook: Mutex::default() });
+        let shared = Arc::new(Shared {
+            upstream,
+            seen: Mutex::default(),
+            answered: Mutex::default(),
+            hook: Mutex::default(),
+        });
         let task = tokio::spawn({
             let shared = Arc::clone(&shared);
             async move {
@@ -70,6 +77,12 @@ impl Interposer {
     /// Heads of the requests so far.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.shared.seen.lock().unwrap().clone()
+    }
+
+    /// Heads of the answers since the last time.
+    #[cfg(feature = "query")]
+    pub(crate) fn answered(&self) -> Vec<String> {
+        std::mem::take(&mut *self.shared.answered.lock().unwrap())
     }
 
     /// How many requests there were whose head holds this text.
@@ -102,6 +115,7 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
         server.write_all(head.as_bytes()).await.unwrap();
         server.write_all(&body).await.unwrap();
         let Some((head, body)) = message(&mut server).await else { return };
+        shared.answered.lock().unwrap().push(head.clone());
         if client.write_all(head.as_bytes()).await.is_err()
             || client.write_all(&body).await.is_err()
         {
