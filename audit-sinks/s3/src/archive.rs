@@ -1,6 +1,8 @@
 //! The archive as a reader sees it.
 
 mod finding;
+#[cfg(feature = "query")]
+mod news;
 mod records;
 mod store;
 mod verify;
@@ -14,6 +16,8 @@ use agent_audit_core::{
 };
 
 pub use finding::{ArchiveFinding, ArchiveFindingKind};
+#[cfg(feature = "query")]
+pub(crate) use news::{Mark, Unread};
 pub use records::Records;
 pub use store::S3Store;
 pub use verify::{ArchiveOptions, ArchiveReport};

@@ -68,6 +68,13 @@ impl Layout {
         format!("{}{:020}", self.manifests(chain), u64::MAX - first)
     }
 
+    /// What comes behind all manifests of a chain in a listing.
+    #[cfg(feature = "query")]
+    pub(crate) fn behind_manifests(&self, chain: &ChainRef) -> String {
+        // The character behind the slash.
+        format!("{}{}0", self.chains(&chain.tenant_id), chain.chain_id)
+    }
+
     /// The position that the key of a manifest says.
     pub(crate) fn manifest_first(&self, chain: &ChainRef, key: &str) -> Option<u64> {
         let name = key.strip_prefix(&self.manifests(chain))?.strip_suffix(MANIFEST)?;

@@ -129,6 +129,8 @@ mod archive;
 mod config;
 mod error;
 mod layout;
+#[cfg(feature = "query")]
+mod query;
 mod sink;
 mod store;
 
@@ -137,4 +139,6 @@ pub use archive::{
     S3Archive, S3Store,
 };
 pub use config::{CreateOnce, Lock, LockMode, ObjectFormat, S3Config, S3Credentials};
+#[cfg(feature = "query")]
+pub use query::S3Events;
 pub use sink::S3Sink;

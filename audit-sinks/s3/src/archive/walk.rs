@@ -105,20 +105,42 @@ impl Walk {
         objects: bool,
     ) -> Result<Self, Fault> {
         let entries = archive.entries(chain, from).await?;
+        let start = (from == 0).then_some((0, Hash::ZERO));
+        Ok(Self::through(archive, chain, entries, objects, start))
+    }
+
+    /// Manifests that are listed already, and their objects: those behind a position and the digest
+    /// of the manifest before it, or all from the first one on.
+    #[cfg(feature = "query")]
+    pub(super) fn behind(
+        archive: &S3Archive,
+        chain: &ChainRef,
+        entries: Vec<KeyVersions>,
+        known: Option<(u64, Hash)>,
+    ) -> Self {
+        Self::through(archive, chain, entries, true, Some(known.unwrap_or((0, Hash::ZERO))))
+    }
+
+    fn through(
+        archive: &S3Archive,
+        chain: &ChainRef,
+        entries: Vec<KeyVersions>,
+        objects: bool,
+        start: Option<(u64, Hash)>,
+    ) -> Self {
         let (shelf, of) = (archive.shelf.clone(), chain.clone());
         let fetched = stream::iter(entries)
             .map(move |entry| fetch(shelf.clone(), of.clone(), entry, objects))
             .buffered(archive.parallelism);
-        let within = from > 0;
-        Ok(Self {
+        Self {
             shelf: archive.shelf.clone(),
             chain: chain.clone(),
             lock: archive.lock,
             legal_hold: archive.legal_hold,
             fetched: fetched.boxed(),
-            next: (!within).then_some(0),
-            previous: (!within).then_some(Hash::ZERO),
-        })
+            next: start.map(|(next, _)| next),
+            previous: start.map(|(_, previous)| previous),
+        }
     }
 
     /// # Errors

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod access;
+#[cfg(feature = "query")]
+mod asking;
 mod conformance;
 mod locks;
 mod outages;
