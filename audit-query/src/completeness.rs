@@ -53,16 +53,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod answer;
 mod consistency;
 mod criteria;
 mod interval;
 mod proof;
 mod prove;
+mod refused;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests;
 
 pub use agent_audit_core::index::Field;
+pub use answer::Completeness;
 pub use criteria::Criteria;
-pub use proof::{Completeness, CompletenessProof, RefusedProof, RefusedProofKind};
+pub use proof::CompletenessProof;
 pub use prove::prove;
+pub use refused::{RefusedProof, RefusedProofKind};
