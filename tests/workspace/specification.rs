@@ -11,12 +11,14 @@ use agent_audit::{
     content::{PartBody, Salt, commitment},
     event::{Event, EventType},
     hash::{self, Hash},
+    index::{EntryProof, Field, IndexBuilder, IndexRoot},
     journal::{Journal, JournalOptions},
     key::{SigningKey, VerifyingKey},
     record::Record,
     tree::{ConsistencyProof, InclusionProof, MerkleTree},
     verify::{Basis, ChainVerifier, CheckpointSource, Checkpoints, Report, Verdict},
 };
+use agent_audit_query::completeness::CompletenessProof;
 use sha2::{Digest as _, Sha256};
 
 /// The examples of the page by name: each is a fenced block behind a comment that names it.
@@ -161,6 +163,62 @@ fn the_checkpoint_is_what_the_key_signs() {
 }
 
 #[test]
+fn the_index_of_the_checkpoint_is_that_of_the_events() {
+    let spec = Spec::read();
+    let mut builder = IndexBuilder::new(0);
+    for n in 0..3 {
+        let event = spec.get(&format!("event {n}"));
+        builder.push(&canonical::scan(event.as_bytes()).unwrap()).unwrap();
+    }
+    let index = builder.build();
+    let note = format!("{}\n", spec.get("checkpoint"));
+    let signed: SignedCheckpoint = note.parse().unwrap();
+    assert_eq!(IndexRoot::all_of(signed.unverified()).unwrap(), [index.root()]);
+
+    // Entry by entry, with nothing but SHA-256 and the formulas of the page.
+    let entries: Vec<Hash> =
+        spec.get("index entries").split_whitespace().map(|hash| hash.parse().unwrap()).collect();
+    let named: [(Field, &str, &[u64]); 5] = [
+        (Field::EventType, "chain.opened", &[0]),
+        (Field::Session, "agent-audit", &[0]),
+        (Field::EventType, "tool.completed", &[2]),
+        (Field::EventType, "tool.attempted", &[1]),
+        (Field::Session, "s-1", &[1, 2]),
+    ];
+    let mut leaves = Vec::new();
+    for (entry, (field, value, positions)) in entries.chunks(2).zip(named) {
+        let key = serde_json::json!({"field": field.as_str(), "value": value}).to_string();
+        assert_eq!(entry[0], Hash::from_bytes(Sha256::digest(key).into()), "{value}");
+        assert_eq!(field.key(value), entry[0]);
+        let places: Vec<u8> = positions.iter().flat_map(|at| at.to_le_bytes()).collect();
+        assert_eq!(entry[1], Hash::from_bytes(Sha256::digest(places).into()), "{value}");
+        assert_eq!(index.positions(&entry[0]), Some(positions));
+        leaves.push(hash::leaf(&[*entry[0].as_bytes(), *entry[1].as_bytes()].concat()));
+    }
+    assert_eq!(MerkleTree::from_leaves(&leaves).root(), index.root().root);
+
+    let absent: EntryProof = serde_json::from_value(spec.json("absence proof")).unwrap();
+    let key = Field::Session.key("s-2");
+    assert_eq!(index.prove(&key), absent);
+    assert_eq!(absent.verify(&key, &index.root()).unwrap(), [0; 0]);
+    assert!(spec.text.contains(&format!("Its key begins with `{}`", &key.to_string()[..4])));
+}
+
+#[test]
+fn the_proof_of_completeness_shows_what_is_left_out() {
+    let spec = Spec::read();
+    let proof: CompletenessProof = serde_json::from_value(spec.json("completeness proof")).unwrap();
+    assert_eq!(serde_json::to_value(&proof).unwrap(), spec.json("completeness proof"));
+    let key: VerifyingKey = spec.get("public key").parse().unwrap();
+    let [_, first, second] = spec.leaves();
+    let verify = |events: &[(u64, Hash)]| proof.verify(events.to_vec(), &[key]).unwrap();
+    let whole = verify(&[(1, first), (2, second)]);
+    assert!(whole.is_complete(), "{whole}");
+    assert_eq!((whole.size, whole.root), (3, spec.hash("root")));
+    assert_eq!(verify(&[(1, first)]).missing, [2]);
+}
+
+#[test]
 fn the_three_events_are_an_intact_chain_under_the_checkpoint() {
     let spec = Spec::read();
     let record = |n: usize, parts| {
@@ -183,6 +241,7 @@ fn the_three_events_are_an_intact_chain_under_the_checkpoint() {
     let report = verify(&records);
     assert_eq!(report.verdict(), Verdict::Intact, "{:?}", report.findings);
     assert_eq!((report.basis, report.covered), (Basis::SeparateCheckpoint, 3));
+    assert_eq!((report.checkpoints_checked, report.indexes_checked), (1, 1));
     assert_eq!(verify(&records[..2]).verdict(), Verdict::Tampered);
 }
 
