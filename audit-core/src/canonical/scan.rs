@@ -11,8 +11,8 @@ use super::{
 
 /// What a verifier needs of an event, borrowed from its canonical bytes.
 ///
-/// Text is as it stands between the quotation marks; where a text holds escapes (only in session
-/// and agent ids of unusual shape) it is still escaped.
+/// Text is as it stands between the quotation marks; where a text holds escapes (only in ids of
+/// sessions, agents and persons of unusual shape) it is still escaped.
 ///
 /// ```
 /// use agent_audit_core::{canonical::scan, event::Event, event::chain::ChainClosed};

@@ -19,7 +19,7 @@ pub(super) const MAX_ROOTS: usize = 1_024;
 /// `FromStr` reads exactly that.
 ///
 /// ```
-/// use agent_audit_core::{hash::leaf, index::IndexRoot};
+/// use agent_audit_core::index::IndexRoot;
 /// let line = "agent-audit-index/1 3 7 2 S/J3I1JMl4bw1hN7+Z6k84xvU6rv0BxVMy2W6H0Jc3U=";
 /// let root: IndexRoot = line.parse()?;
 /// assert_eq!((root.from, root.size, root.entries), (3, 7, 2));
