@@ -52,7 +52,7 @@
 //!
 //! The partition is chosen as the clients in Java do (`murmur2`). Do not add partitions to a topic
 //! in use where you can help it: a chain goes on in another partition then, and the relay waits for
-//! what is left in the old one.
+//! what is left in the old one, for sinks that can tell how far they are.
 //!
 //! # What the relay promises
 //!
@@ -65,6 +65,10 @@
 //!   unseen: it is quarantined, or, without a quarantine, the partition's offset stays before it.
 //! - A chain that a sink refuses or does not take now MUST NOT delay another, as long as what is held
 //!   of it leaves room in its partition's share of [`RelayConfig::max_buffered_bytes`].
+//! - A sink that refuses a chain, lacks events of it or does not answer MUST NOT keep the chain from
+//!   another sink, whether this relay met the chain before or the next one does.
+//! - What waits for missing events of one tenant MUST NOT have another tenant's given up that holds
+//!   less.
 //! - A sink that is slower than the others holds back the offsets, and, when the share of a partition
 //!   is used up, rests that partition. Memory is bounded.
 //! - Relays of one [group](RelayConfig::group) share the partitions, and take over from each other.

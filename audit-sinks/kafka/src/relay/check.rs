@@ -1,4 +1,4 @@
-//! Whether an event follows what was read of its chain before.
+//! Whether an event follows what a sink has of its chain, and whether it was read before.
 
 use std::collections::VecDeque;
 
@@ -8,66 +8,61 @@ use agent_audit_core::{hash::Hash, sink::Head};
 /// An older one is put to the sinks, which compare it with what they hold.
 const WINDOW: usize = 256;
 
-/// What is known of a chain's end.
+/// Where a chain goes on at a sink.
 #[derive(Debug)]
 pub(super) struct Check {
+    /// From here on the sink was handed what it has by this relay.
+    start: u64,
     next: u64,
     /// The hash before `next`, where it is known.
     last: Option<Hash>,
-    /// The hashes of the positions right before `next`.
-    recent: VecDeque<Hash>,
 }
 
-/// What an event is to its chain.
+/// What an event is to a sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The next one.
     Next,
-    /// The same as one that was read.
-    Copy,
-    /// One of long ago.
+    /// At a position that the sink had before this relay met the chain.
     Old,
+    /// At a position that this relay has handed over.
+    Had,
     /// Events between it and the last one are missing.
     Early,
-    /// Another event than the one that was read at its position.
-    Conflict,
     /// At the next position, and not linked to the last event.
     Unlinked,
 }
 
 impl Check {
-    /// A chain of which sinks hold so much, all of them together.
+    /// A chain of which a sink holds so much.
     pub(super) fn after(head: Option<Head>) -> Self {
         let (next, last) = match head {
             Some(head) => (head.sequence.saturating_add(1), head.event_hash),
             None => (0, Hash::ZERO),
         };
-        Self { next, last: Some(last), recent: VecDeque::new() }
+        Self { start: next, next, last: Some(last) }
     }
 
     /// A chain of which nothing is known but its first event here.
     pub(super) fn at(sequence: u64) -> Self {
         let last = (sequence == 0).then_some(Hash::ZERO);
-        Self { next: sequence, last, recent: VecDeque::new() }
+        Self { start: sequence, next: sequence, last }
     }
 
     pub(super) fn next(&self) -> u64 {
         self.next
     }
 
-    pub(super) fn judge(&self, sequence: u64, previous: Hash, hash: Hash) -> Verdict {
+    pub(super) fn judge(&self, sequence: u64, previous: Hash) -> Verdict {
         if sequence > self.next {
-            return Verdict::Early;
-        }
-        if sequence == self.next {
+            Verdict::Early
+        } else if sequence == self.next {
             let linked = self.last.is_none_or(|last| last == previous);
-            return if linked { Verdict::Next } else { Verdict::Unlinked };
-        }
-        let behind = usize::try_from(self.next - sequence).unwrap_or(usize::MAX);
-        match self.recent.len().checked_sub(behind).and_then(|at| self.recent.get(at)) {
-            Some(known) if *known == hash => Verdict::Copy,
-            Some(_) => Verdict::Conflict,
-            None => Verdict::Old,
+            if linked { Verdict::Next } else { Verdict::Unlinked }
+        } else if sequence >= self.start {
+            Verdict::Had
+        } else {
+            Verdict::Old
         }
     }
 
@@ -75,13 +70,9 @@ impl Check {
     pub(super) fn advance(&mut self, hash: Hash) {
         self.next += 1;
         self.last = Some(hash);
-        if self.recent.len() == WINDOW {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(hash);
     }
 
-    /// Takes it that the sinks hold more than came by here: another relay has brought it.
+    /// Takes it that the sink holds more than came by here: another relay has brought it.
     pub(super) fn catch_up(&mut self, head: Option<Head>) -> bool {
         match head {
             Some(head) if head.sequence >= self.next => {
@@ -93,6 +84,52 @@ impl Check {
     }
 }
 
+/// What was read of a chain lately and handed to the sinks.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    /// The position behind the last hash.
+    end: u64,
+    hashes: VecDeque<Hash>,
+}
+
+/// Whether an event at its position was read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    No,
+    /// This one.
+    Same,
+    /// Another one.
+    Other,
+}
+
+impl Recent {
+    pub(super) fn compare(&self, sequence: u64, hash: Hash) -> Seen {
+        let behind = self.end.checked_sub(sequence).and_then(|behind| usize::try_from(behind).ok());
+        let at = behind.and_then(|behind| self.hashes.len().checked_sub(behind));
+        match at.and_then(|at| self.hashes.get(at)) {
+            Some(known) if *known == hash => Seen::Same,
+            Some(_) => Seen::Other,
+            None => Seen::No,
+        }
+    }
+
+    /// Notes an event that was handed to a sink. Those of the sink that is furthest are kept.
+    pub(super) fn note(&mut self, sequence: u64, hash: Hash) {
+        if self.hashes.is_empty() || sequence > self.end {
+            self.hashes.clear();
+            self.end = sequence;
+        }
+        if sequence < self.end {
+            return;
+        }
+        if self.hashes.len() == WINDOW {
+            self.hashes.pop_front();
+        }
+        self.hashes.push_back(hash);
+        self.end += 1;
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -101,43 +138,63 @@ mod tests {
     use super::*;
 
     fn verdict(check: &Check, chain: &TestChain, at: usize) -> Verdict {
-        let record = &chain.records()[at];
-        let view = record.view().unwrap();
-        check.judge(view.sequence, view.previous_event_hash, record.event_hash())
+        let view = chain.records()[at].view().unwrap();
+        check.judge(view.sequence, view.previous_event_hash)
     }
 
     #[test]
     fn each_event_is_told_by_its_place_and_its_link() {
         let mut chain = TestChain::new();
-        chain.extend(400);
-        let mut fork = chain.fork(299);
-        fork.extend(101);
-        let mut check = Check::after(None);
-        for at in 0..300 {
+        let segment = chain.extend(20);
+        let mut fork = chain.fork(9);
+        fork.extend(5);
+        let mut check = Check::after(Some(Head::new(4, segment.hashes()[4])));
+        for at in 5..10 {
             assert_eq!(verdict(&check, &chain, at), Verdict::Next);
-            check.advance(chain.records()[at].event_hash());
+            check.advance(segment.hashes()[at]);
         }
-        assert_eq!(verdict(&check, &chain, 299), Verdict::Copy);
-        assert_eq!(verdict(&check, &chain, 300 - WINDOW), Verdict::Copy);
-        assert_eq!(verdict(&check, &chain, 299 - WINDOW), Verdict::Old);
-        assert_eq!(verdict(&check, &fork, 299), Verdict::Conflict);
-        assert_eq!(verdict(&check, &fork, 300), Verdict::Unlinked);
-        assert_eq!(verdict(&check, &chain, 301), Verdict::Early);
-        assert_eq!(verdict(&check, &chain, 300), Verdict::Next);
+        assert_eq!(verdict(&check, &chain, 4), Verdict::Old);
+        assert_eq!(verdict(&check, &chain, 5), Verdict::Had);
+        assert_eq!(verdict(&check, &fork, 9), Verdict::Had);
+        assert_eq!(verdict(&check, &fork, 10), Verdict::Unlinked);
+        assert_eq!(verdict(&check, &chain, 11), Verdict::Early);
+        assert_eq!(verdict(&check, &chain, 10), Verdict::Next);
+        assert_eq!(verdict(&Check::at(6), &chain, 6), Verdict::Next);
+        assert_eq!(verdict(&Check::at(0), &chain, 0), Verdict::Next);
     }
 
     #[test]
-    fn a_head_is_where_a_chain_goes_on() {
+    fn what_another_relay_has_brought_is_old() {
         let mut chain = TestChain::new();
         let segment = chain.extend(10);
         let mut check = Check::after(Some(Head::new(4, segment.hashes()[4])));
-        assert_eq!(verdict(&check, &chain, 5), Verdict::Next);
-        assert_eq!(verdict(&check, &chain, 4), Verdict::Old);
-        assert_eq!(verdict(&check, &chain, 6), Verdict::Early);
         assert!(!check.catch_up(Some(Head::new(3, segment.hashes()[3]))));
         assert!(check.catch_up(Some(Head::new(7, segment.hashes()[7]))));
+        assert_eq!(verdict(&check, &chain, 6), Verdict::Old);
         assert_eq!(verdict(&check, &chain, 8), Verdict::Next);
-        assert_eq!(verdict(&Check::at(6), &chain, 6), Verdict::Next);
-        assert_eq!(verdict(&Check::at(0), &chain, 0), Verdict::Next);
+    }
+
+    #[test]
+    fn a_copy_is_told_from_another_event_within_a_window() {
+        let mut chain = TestChain::new();
+        let segment = chain.extend(400);
+        let fork = chain.fork(299).extend(1);
+        let mut recent = Recent::default();
+        let compare = |recent: &Recent, at: usize| recent.compare(at as u64, segment.hashes()[at]);
+        assert_eq!(compare(&recent, 0), Seen::No);
+        for at in 10..300 {
+            recent.note(at as u64, segment.hashes()[at]);
+            // Another sink is further back, or gets the same.
+            recent.note(5, segment.hashes()[5]);
+            recent.note(at as u64, segment.hashes()[at]);
+        }
+        assert_eq!(compare(&recent, 299), Seen::Same);
+        assert_eq!(recent.compare(299, fork.hashes()[0]), Seen::Other);
+        assert_eq!(compare(&recent, 300 - WINDOW), Seen::Same);
+        assert_eq!(compare(&recent, 299 - WINDOW), Seen::No);
+        assert_eq!(compare(&recent, 300), Seen::No);
+        recent.note(350, segment.hashes()[350]);
+        assert_eq!(compare(&recent, 299), Seen::No);
+        assert_eq!(compare(&recent, 350), Seen::Same);
     }
 }

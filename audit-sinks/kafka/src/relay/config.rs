@@ -26,11 +26,13 @@ pub struct RelayConfig {
     pub group: String,
     /// Where messages are kept that belong nowhere: those that are no event, that contradict another
     /// one, or that a sink refuses for good. Without it the relay never passes such a message: its
-    /// partition's offset stays there, and the other chains go on.
+    /// partition's offset stays there, and the other chains go on. The directory also says which
+    /// chains were halted at which sinks, so that a relay that starts again need not find out.
     #[serde(default)]
     pub quarantine: Option<PathBuf>,
     /// How many milliseconds events wait for one that is missing before them; 60,000 where nothing
-    /// else is said. Then they are quarantined, or, without a quarantine, reported.
+    /// else is said. Then they are quarantined, or, without a quarantine, reported. The time does
+    /// not run while the partition rests.
     #[serde(default = "default_gap_timeout_ms")]
     pub gap_timeout_ms: u64,
     /// The most bytes of events that are held, 64 MiB where nothing else is said. Partitions share

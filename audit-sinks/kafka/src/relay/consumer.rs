@@ -1,6 +1,7 @@
 //! The thread that reads the topics and commits offsets.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,6 +21,7 @@ use rdkafka::{
 use super::{
     Shared,
     chain::Item,
+    halted,
     quarantine::Quarantine,
     state::{Refusal, Refused},
     status::{Problem, ProblemKind, RelayStatus},
@@ -37,13 +39,18 @@ pub(super) struct Reading {
     pub(super) client: ClientConfig,
     pub(super) router: Arc<dyn TopicRouter>,
     pub(super) quarantine: Option<Quarantine>,
+    /// Where it is noted which chains were halted.
+    pub(super) halts: Option<PathBuf>,
     pub(super) commit_interval: Duration,
     pub(super) stop_timeout: Duration,
     pub(super) stop: Arc<AtomicBool>,
 }
 
 /// What the client calls: partitions come and go, offsets are committed.
-struct Context(Arc<Shared>);
+struct Context {
+    shared: Arc<Shared>,
+    halts: Option<PathBuf>,
+}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -55,7 +62,7 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let mut state = self.0.state();
+        let mut state = self.shared.state();
         for (name, topic) in statistics.topics {
             for (id, found) in topic.partitions {
                 if let Some(partition) = state.partitions.get_mut(&(name.clone(), id))
@@ -75,9 +82,9 @@ impl ConsumerContext for Context {
             list.elements().iter().map(|at| (at.topic().to_owned(), at.partition())).collect();
         // Whoever is next need not do again what is done; after a timeout they are at it already.
         if !consumer.assignment_lost() {
-            commit(consumer, &self.0, CommitMode::Sync, |place| gone.contains(place));
+            commit(consumer, &self.shared, CommitMode::Sync, |place| gone.contains(place));
         }
-        let mut state = self.0.state();
+        let mut state = self.shared.state();
         for (topic, partition) in &gone {
             tracing::info!(topic, partition, "a partition is given to another relay");
             state.revoke(topic, *partition);
@@ -87,7 +94,16 @@ impl ConsumerContext for Context {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => {
-                let mut state = self.0.state();
+                // Another relay may have noted some since.
+                let notes = self.halts.as_deref().map(halted::read).transpose();
+                let mut state = self.shared.state();
+                match notes {
+                    Ok(Some(notes)) => state.recall_halts(notes),
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "it cannot be read which chains were halted");
+                    }
+                }
                 for at in list.elements() {
                     tracing::info!(
                         topic = at.topic(),
@@ -104,7 +120,7 @@ impl ConsumerContext for Context {
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         match result {
-            Ok(()) => note_committed(&self.0, offsets),
+            Ok(()) => note_committed(&self.shared, offsets),
             Err(error) => {
                 tracing::debug!(%error, "offsets were not committed, and are again later")
             }
@@ -114,8 +130,8 @@ impl ConsumerContext for Context {
 
 /// Reads until it is told to stop; then waits for the sinks, commits and leaves the group.
 pub(super) fn read(shared: &Arc<Shared>, mut reading: Reading) -> Result<RelayStatus, SinkError> {
-    let consumer =
-        BaseConsumer::from_config_and_context(&reading.client, Context(Arc::clone(shared)));
+    let context = Context { shared: Arc::clone(shared), halts: reading.halts.take() };
+    let consumer = BaseConsumer::from_config_and_context(&reading.client, context);
     let consumer = consumer.map_err(|error| refused(&error))?;
     let topics = reading.router.topics();
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -206,11 +222,15 @@ fn receive(shared: &Shared, router: &dyn TopicRouter, message: &BorrowedMessage<
 /// Writes to the quarantine what waits for it.
 fn keep(shared: &Shared, quarantine: Option<&mut Quarantine>) {
     let Some(quarantine) = quarantine else { return };
-    let refusals: Vec<Refusal> = shared.state().refusals.drain(..).collect();
-    if refusals.is_empty() {
+    let (refusals, notes) = {
+        let mut state = shared.state();
+        let refusals: Vec<Refusal> = state.refusals.drain(..).collect();
+        (refusals, std::mem::take(&mut state.halt_notes))
+    };
+    if refusals.is_empty() && notes.is_empty() {
         return;
     }
-    match quarantine.keep(&refusals) {
+    match quarantine.keep(&refusals, &notes) {
         Ok(()) => shared.state().quarantined(&refusals),
         Err(error) => {
             tracing::error!(%error, "the quarantine cannot be written to");
@@ -219,6 +239,7 @@ fn keep(shared: &Shared, quarantine: Option<&mut Quarantine>) {
             for refusal in refusals.into_iter().rev() {
                 state.refusals.push_front(refusal);
             }
+            state.halt_notes.splice(..0, notes);
         }
     }
 }

@@ -1,9 +1,13 @@
 //! The way back: from the topics to any other sinks.
 
+mod calls;
 mod chain;
 mod check;
 mod config;
 mod consumer;
+mod halted;
+mod lane;
+mod outcome;
 mod partition;
 mod quarantine;
 mod state;
@@ -32,10 +36,10 @@ pub use config::RelayConfig;
 pub use status::{Gap, PartitionStatus, Problem, ProblemKind, RelaySinkStatus, RelayStatus};
 
 use crate::{config::invalid, topic::TopicRouter};
+use calls::Calls;
 use consumer::Reading;
 use quarantine::Quarantine;
 use state::{Limits, SinkState, State};
-use worker::Calls;
 
 /// Brings events from topics to sinks, checks them on the way, and commits offsets when every sink
 /// has acknowledged what was read.
@@ -104,20 +108,46 @@ struct Shared {
     state: Mutex<State>,
     /// Rings when a sink may have something to do.
     wake: Vec<Notify>,
-    /// Rings when a chain may have to be asked about.
-    contact: Notify,
+    /// Rings when a sink may have to be asked about a chain.
+    contact: Vec<Notify>,
 }
 
 impl Shared {
+    fn new(limits: Limits, sinks: &[Arc<dyn Sink>]) -> Arc<Self> {
+        let states = sinks.iter().map(|sink| SinkState::new(sink.info())).collect();
+        Arc::new(Self {
+            state: Mutex::new(State::new(limits, states)),
+            wake: sinks.iter().map(|_| Notify::new()).collect(),
+            contact: sinks.iter().map(|_| Notify::new()).collect(),
+        })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake_all(&self) {
-        for wake in &self.wake {
-            wake.notify_one();
+    /// Starts the work for the sinks.
+    fn start(
+        self: &Arc<Self>,
+        sinks: &[Arc<dyn Sink>],
+        calls: Calls,
+        stop: &watch::Receiver<bool>,
+    ) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for (at, sink) in sinks.iter().enumerate() {
+            let (shared, own, stop) = (Arc::clone(self), Arc::clone(sink), stop.clone());
+            tasks.spawn(worker::work(shared, own, at, calls, stop.clone()));
+            if sink.info().readable_heads {
+                tasks.spawn(worker::meet(Arc::clone(self), Arc::clone(sink), at, calls, stop));
+            }
         }
-        self.contact.notify_one();
+        tasks
+    }
+
+    fn wake_all(&self) {
+        for notify in self.wake.iter().chain(&self.contact) {
+            notify.notify_one();
+        }
     }
 }
 
@@ -157,12 +187,7 @@ impl Relay {
             gap_timeout: Duration::from_millis(config.gap_timeout_ms),
             quarantine: config.quarantine.is_some(),
         };
-        let states = sinks.iter().map(|sink| SinkState::new(sink.info())).collect();
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(limits, states)),
-            wake: sinks.iter().map(|_| Notify::new()).collect(),
-            contact: Notify::new(),
-        });
+        let shared = Shared::new(limits, &sinks);
         Ok(Self { config, router: Arc::new(router), sinks, shared })
     }
 
@@ -183,6 +208,7 @@ impl Relay {
     /// Dropped, it stops reading soon and commits nothing more: what was not committed is read again.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<RelayStatus, SinkError> {
         let Self { config, router, sinks, shared } = self;
+        let halts = config.quarantine.clone();
         let quarantine = config.quarantine.clone().map(Quarantine::open).transpose();
         let quarantine = quarantine
             .map_err(|error| invalid(format!("the quarantine cannot be opened: {error}")))?;
@@ -191,6 +217,7 @@ impl Relay {
             client: config.consumer()?,
             router,
             quarantine,
+            halts,
             commit_interval: Duration::from_millis(config.commit_interval_ms),
             stop_timeout: Duration::from_millis(config.stop_timeout_ms),
             stop: Arc::clone(&stopping.0),
@@ -201,12 +228,7 @@ impl Relay {
             longest: Duration::from_millis(config.longest_retry_ms),
         };
         let (end, ended) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        for (at, sink) in sinks.iter().enumerate() {
-            let (shared, sink) = (Arc::clone(&shared), Arc::clone(sink));
-            tasks.spawn(worker::work(shared, sink, at, calls, ended.clone()));
-        }
-        tasks.spawn(worker::meet(Arc::clone(&shared), sinks.clone(), calls, ended));
+        let mut tasks = shared.start(&sinks, calls, &ended);
 
         // A thread of its own: the client's calls block, and call back.
         let (done, mut over) = oneshot::channel();

@@ -20,9 +20,8 @@ pub(super) struct Partition {
     pub(super) committed: Option<i64>,
     /// The offset behind the last message in the topic, as far as is known.
     pub(super) end: Option<i64>,
-    /// The bytes of events that are held, and of those that wait for one that is missing.
+    /// The bytes of events that are held.
     pub(super) bytes: usize,
-    pub(super) early_bytes: usize,
     pub(super) paused: bool,
 }
 
@@ -38,7 +37,6 @@ impl Partition {
             committed: None,
             end: None,
             bytes: 0,
-            early_bytes: 0,
             paused: false,
         }
     }

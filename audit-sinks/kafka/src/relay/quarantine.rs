@@ -12,7 +12,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::state::{Refusal, Refused};
+use super::{
+    halted::{self, HaltNote},
+    state::{Refusal, Refused},
+};
 
 /// One file for each partition, one line for each message and reason.
 #[derive(Debug)]
@@ -50,11 +53,9 @@ impl Quarantine {
         Ok(Self { directory, files: HashMap::new() })
     }
 
-    /// Keeps messages; they are on disk when this returns.
-    pub(super) fn keep<'a>(
-        &mut self,
-        refusals: impl IntoIterator<Item = &'a Refusal>,
-    ) -> io::Result<()> {
+    /// Keeps messages, and which chains were halted; they are on disk when this returns.
+    pub(super) fn keep(&mut self, refusals: &[Refusal], notes: &[HaltNote]) -> io::Result<()> {
+        halted::add(&self.directory, notes)?;
         let mut written: HashMap<(String, i32), Vec<u8>> = HashMap::new();
         for refusal in refusals {
             let place = (refusal.problem.topic.clone(), refusal.problem.partition);

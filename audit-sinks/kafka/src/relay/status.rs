@@ -97,7 +97,8 @@ pub struct RelaySinkStatus {
     pub failures: u32,
     /// Its last fault, or that of a chain, while there is one.
     pub last_error: Option<String>,
-    /// Chains that are no longer sent to it, because it refused one of their events for good.
+    /// Chains that are no longer sent to it, because it refused one of their events for good, or
+    /// because it lacks one that nobody waits for any more.
     pub halted: usize,
 }
 
@@ -118,6 +119,8 @@ pub struct Gap {
     pub missing: u64,
     /// How many events wait.
     pub waiting: usize,
+    /// The sink that lacks it, where the others have it.
+    pub sink: Option<String>,
 }
 
 /// A message that belongs nowhere.

@@ -1,9 +1,14 @@
-//! The state without a cluster.
+//! The state without a cluster, and the work for sinks that are in memory.
+
+mod halted;
+mod room;
+mod sinks;
 
 use std::time::{Duration, Instant};
 
 use agent_audit_core::{
     conformance::TestChain,
+    id::TenantId,
     record::Record,
     sink::{Head, SinkInfo},
 };
@@ -14,20 +19,32 @@ use super::{
     status::ProblemKind,
 };
 
-fn state(quarantine: bool, sinks: &[SinkInfo]) -> State {
-    let limits = Limits {
+const PLACE: (&str, i32) = ("t", 0);
+
+/// The bytes of each event that is read.
+const BYTES: usize = 1_000;
+
+fn limits(quarantine: bool) -> Limits {
+    Limits {
         max_buffered_bytes: 1 << 20,
         max_chains: 100,
         gap_timeout: Duration::from_secs(60),
         quarantine,
-    };
-    let mut state = State::new(limits, sinks.iter().map(SinkState::new).collect());
-    state.assign("t", 0);
+    }
+}
+
+fn state(quarantine: bool, sinks: &[SinkInfo]) -> State {
+    let mut state = State::new(limits(quarantine), sinks.iter().map(SinkState::new).collect());
+    state.assign(PLACE.0, PLACE.1);
     state
 }
 
 fn readable(name: &str) -> SinkInfo {
     SinkInfo::new(name, "test").with_readable_heads()
+}
+
+fn of(tenant: &str) -> TestChain {
+    TestChain::of(TenantId::new(tenant).unwrap())
 }
 
 fn read(state: &mut State, offset: i64, chain: &TestChain, record: &Record) {
@@ -38,13 +55,50 @@ fn read(state: &mut State, offset: i64, chain: &TestChain, record: &Record) {
         hash: record.event_hash(),
         record: record.clone(),
         offset,
-        bytes: 1_000,
+        bytes: BYTES,
     };
-    state.event(&("t".to_owned(), 0), offset, chain.chain().clone(), item);
+    state.event(&(PLACE.0.to_owned(), PLACE.1), offset, chain.chain().clone(), item);
+}
+
+/// Reads the events at these positions, each an offset further.
+fn read_all(
+    state: &mut State,
+    offset: i64,
+    chain: &TestChain,
+    positions: impl IntoIterator<Item = usize>,
+) {
+    for (offset, at) in (offset..).zip(positions) {
+        read(state, offset, chain, &chain.records()[at]);
+    }
 }
 
 fn committable(state: &State) -> Option<i64> {
-    state.partitions[&("t".to_owned(), 0)].committable()
+    state.partitions[&(PLACE.0.to_owned(), PLACE.1)].committable()
+}
+
+fn bytes(state: &State) -> usize {
+    state.partitions[&(PLACE.0.to_owned(), PLACE.1)].bytes
+}
+
+fn head(chain: &TestChain, at: usize) -> Option<Head> {
+    Some(Head::new(at as u64, chain.records()[at].event_hash()))
+}
+
+/// The bytes of what waits for a missing event.
+fn waiting(state: &State) -> usize {
+    state.chains.values().map(|chain| chain.waiting_bytes).sum()
+}
+
+/// Writes what was refused to the quarantine, and says of which sink and position it was.
+fn quarantine(state: &mut State) -> Vec<(Option<String>, u64, ProblemKind)> {
+    let refusals: Vec<_> = state.refusals.drain(..).collect();
+    state.quarantined(&refusals);
+    let what = |refusal: &super::state::Refusal| {
+        let problem = &refusal.problem;
+        let position = problem.event.as_ref().map_or(u64::MAX, |(_, sequence)| *sequence);
+        (problem.sink.clone(), position, problem.kind)
+    };
+    refusals.iter().map(what).collect()
 }
 
 /// Sends what a sink is to get, and has it stored.
@@ -65,6 +119,14 @@ fn one_load(state: &mut State, sink: usize) -> Load {
     loads.remove(0)
 }
 
+/// A sink stores so many events of the next run, and refuses what follows.
+fn refuse_after(state: &mut State, sink: usize, stored: usize) {
+    let load = one_load(state, sink);
+    state.settled(sink, &load, Settled::Stored(stored));
+    let load = one_load(state, sink);
+    state.settled(sink, &load, Settled::Refused("no".to_owned()));
+}
+
 #[test]
 fn offsets_follow_the_slowest_sink() {
     let mut state = state(false, &[readable("a"), readable("b")]);
@@ -73,9 +135,10 @@ fn offsets_follow_the_slowest_sink() {
         read(&mut state, offset, &chain, record);
     }
     assert!(state.next_loads(0, Instant::now()).is_err(), "the heads are not known yet");
-    state.met(0, None);
-    assert_eq!(deliver(&mut state, 0), [(0, 4)]);
+    state.met(0, 0, None);
+    assert_eq!(deliver(&mut state, 0), [(0, 4)], "whatever the other one says, and when");
     assert_eq!(committable(&state), Some(0));
+    state.met(1, 0, None);
     let load = one_load(&mut state, 1);
     state.settled(1, &load, Settled::Stored(3));
     assert_eq!(committable(&state), Some(3));
@@ -103,8 +166,7 @@ fn copies_are_dropped_and_what_is_early_waits() {
     let status = state.status();
     assert_eq!((status.copies, status.relayed, status.problems), (3, 5, 0));
     assert!(status.gaps.is_empty());
-    assert_eq!(state.partitions[&("t".to_owned(), 0)].bytes, 0);
-    assert_eq!(state.partitions[&("t".to_owned(), 0)].early_bytes, 0);
+    assert_eq!((bytes(&state), waiting(&state)), (0, 0));
 }
 
 #[test]
@@ -142,8 +204,7 @@ fn a_refusal_halts_the_chain_at_that_sink_alone() {
     for (offset, record) in (0..).zip(ill.extend(3).records()) {
         read(&mut state, offset, &ill, record);
     }
-    let load = one_load(&mut state, 0);
-    state.settled(0, &load, Settled::Refused(1, "no".to_owned()));
+    refuse_after(&mut state, 0, 1);
     assert_eq!(state.refusals.len(), 2, "the refused event and the one behind it");
     for (offset, record) in (3..).zip(sound.extend(2).records()) {
         read(&mut state, offset, &sound, record);
@@ -158,7 +219,7 @@ fn a_refusal_halts_the_chain_at_that_sink_alone() {
     assert_eq!(committable(&state), Some(6));
     assert_eq!(state.status().sinks[0].halted, 1);
     assert_eq!(state.status().sinks[1].halted, 0);
-    assert_eq!(state.partitions[&("t".to_owned(), 0)].bytes, 0);
+    assert_eq!(bytes(&state), 0);
 }
 
 #[test]
@@ -168,11 +229,10 @@ fn without_a_quarantine_offsets_stay_before_what_was_refused() {
     for (offset, record) in (0..).zip(chain.extend(3).records()) {
         read(&mut state, offset, &chain, record);
     }
-    let load = one_load(&mut state, 0);
-    state.settled(0, &load, Settled::Refused(1, "no".to_owned()));
+    refuse_after(&mut state, 0, 1);
     assert!(state.is_idle(), "nothing is held of it");
     assert_eq!(committable(&state), Some(1));
-    assert_eq!(state.partitions[&("t".to_owned(), 0)].bytes, 0);
+    assert_eq!(bytes(&state), 0);
 }
 
 #[test]
@@ -204,7 +264,7 @@ fn events_that_the_sinks_have_are_put_to_them_to_compare() {
     for (offset, record) in (0..).zip(segment.records()) {
         read(&mut state, offset, &chain, record);
     }
-    state.met(0, Some(Head::new(3, segment.hashes()[3])));
+    state.met(0, 0, head(&chain, 3));
     assert_eq!(deliver(&mut state, 0), [(0, 3), (4, 5)]);
     assert_eq!(committable(&state), Some(6));
 }
@@ -213,14 +273,14 @@ fn events_that_the_sinks_have_are_put_to_them_to_compare() {
 fn a_forged_old_event_does_not_stop_its_chain() {
     let mut state = state(true, &[readable("a")]);
     let mut chain = TestChain::new();
-    let segment = chain.extend(6);
+    chain.extend(6);
     let forged = chain.fork(2).extend(1).records()[0].clone();
     read(&mut state, 0, &chain, &forged);
     read(&mut state, 1, &chain, &chain.records()[4]);
-    state.met(0, Some(Head::new(3, segment.hashes()[3])));
+    state.met(0, 0, head(&chain, 3));
     let load = one_load(&mut state, 0);
     assert!(load.old);
-    state.settled(0, &load, Settled::Refused(0, "it holds another event".to_owned()));
+    state.settled(0, &load, Settled::Refused("it holds another event".to_owned()));
     assert_eq!(deliver(&mut state, 0), [(4, 4)]);
     assert_eq!(state.refusals.len(), 1);
 }
@@ -229,14 +289,14 @@ fn a_forged_old_event_does_not_stop_its_chain() {
 fn a_gap_that_others_fill_is_over() {
     let mut state = state(false, &[readable("a")]);
     let mut chain = TestChain::new();
-    let segment = chain.extend(6);
+    chain.extend(6);
     read(&mut state, 0, &chain, &chain.records()[4]);
-    state.met(0, Some(Head::new(1, segment.hashes()[1])));
-    assert_eq!(state.gapped(), [0]);
+    state.met(0, 0, head(&chain, 1));
+    assert_eq!(state.status().gaps.len(), 1);
     assert!(deliver(&mut state, 0).is_empty());
-    state.met(0, Some(Head::new(3, segment.hashes()[3])));
+    state.met(0, 0, head(&chain, 3));
     assert_eq!(deliver(&mut state, 0), [(4, 4)]);
-    assert!(state.gapped().is_empty());
+    assert!(state.status().gaps.is_empty());
 }
 
 #[test]
@@ -268,7 +328,7 @@ fn a_gap_holds_no_more_than_half_of_what_there_is_room_for() {
     for (offset, at) in (1..).zip(2..1_000) {
         read(&mut state, offset, &chain, &chain.records()[at]);
         state.give_up_gaps(Instant::now());
-        assert!(state.partitions[&("t".to_owned(), 0)].bytes <= (1 << 19) + 2_000);
+        assert!(bytes(&state) <= (1 << 19) + 2 * BYTES);
     }
     deliver(&mut state, 0);
     assert_eq!(committable(&state), Some(1), "what was let go of is read again after a restart");
