@@ -8,5 +8,6 @@ mod outages;
 mod proxied;
 mod refusals;
 mod relay;
+mod relay_halted;
 mod relay_killed;
 mod relay_shared;
