@@ -50,11 +50,13 @@ pub(crate) struct Lease {
 const PREPARED: usize = 64;
 
 /// What a connection that answers questions is told: it changes nothing, and goes through indexes.
-/// A month that has just begun looks empty to the planner, which would read all of it.
+/// A month that has just begun looks empty to the planner, which would read all of it; and a plan for
+/// any chain looks so expensive that the server would compile it, for a hundred milliseconds.
 #[cfg(feature = "query")]
 const FOR_ASKING: &str = "SET default_transaction_read_only = on;
      SET enable_seqscan = off;
-     SET enable_hashagg = off;";
+     SET enable_hashagg = off;
+     SET jit = off;";
 
 impl Pool {
     /// Connections of a writer, which must not wait long for a chain that is held.
