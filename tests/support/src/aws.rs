@@ -12,14 +12,32 @@ use crate::service::Request;
 pub fn user_with_policy(emulator: SocketAddr, name: &str, policy: &str) -> (String, String) {
     let user = ("UserName", name);
     ask(emulator, &[("Action", "CreateUser"), user]);
-    let policy = ("PolicyDocument", policy);
-    ask(emulator, &[("Action", "PutUserPolicy"), user, ("PolicyName", "only"), policy]);
+    grant(emulator, name, policy);
     let key = ask(emulator, &[("Action", "CreateAccessKey"), user]);
     let element = |name: &str| {
         let (_, rest) = key.split_once(&format!("<{name}>")).expect("the answer has a key");
         rest.split('<').next().unwrap_or_default().to_owned()
     };
     (element("AccessKeyId"), element("SecretAccessKey"))
+}
+
+/// Lets a user do what a policy says, and nothing else.
+///
+/// # Panics
+/// Where there is no such user.
+pub fn grant(emulator: SocketAddr, name: &str, policy: &str) {
+    let policy = ("PolicyDocument", policy);
+    let (user, only) = (("UserName", name), ("PolicyName", "only"));
+    ask(emulator, &[("Action", "PutUserPolicy"), user, only, policy]);
+}
+
+/// Lets a user do nothing any more.
+///
+/// # Panics
+/// Where there is no such user, or it may do nothing already.
+pub fn revoke(emulator: SocketAddr, name: &str) {
+    let (user, only) = (("UserName", name), ("PolicyName", "only"));
+    ask(emulator, &[("Action", "DeleteUserPolicy"), user, only]);
 }
 
 fn ask(emulator: SocketAddr, parameters: &[(&str, &str)]) -> String {

@@ -47,6 +47,7 @@
 mod cases;
 mod ledger;
 mod scene;
+mod switch;
 mod writer;
 
 use std::{fmt, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
@@ -58,7 +59,10 @@ use agent_audit_core::{
 };
 use async_trait::async_trait;
 
-use crate::servers::Instance;
+use crate::{
+    servers::Instance,
+    service::{Request, Response},
+};
 
 /// How a sink is reached, and how what its store holds is read past it.
 ///
@@ -107,8 +111,20 @@ pub trait OutageHarness: Send + Sync {
         None
     }
 
-    /// A harness like this one on a server of its own, which the suite may kill; none where there is
-    /// no such server.
+    /// Takes from the sink's user what it may do, or gives it back, on the server itself, while the
+    /// sink is at work; false where this harness cannot. The suite then exchanges the sink for
+    /// [that with wrong credentials](Self::sink_with_wrong_credentials), and back.
+    async fn set_rights(&self, _granted: bool) -> bool {
+        false
+    }
+
+    /// How the store runs out of room.
+    fn when_full(&self) -> WhenFull {
+        WhenFull::Disk { spare: 64 << 20, restart: false }
+    }
+
+    /// A harness like this one on a server of its own, which the suite may kill, and whose disk it may
+    /// fill; none where there is no such server.
     async fn on_own_server(&self) -> Option<Box<dyn OutageHarness>> {
         None
     }
@@ -163,6 +179,37 @@ pub enum Promise {
     ExactlyOnce,
     /// Once or more, the same bytes; what came first is in order.
     AtLeastOnce,
+}
+
+/// How a store runs out of room, for the outage in which it does.
+///
+/// ```
+/// use agent_audit_test_support::{outages::WhenFull, service::Response};
+/// use serde_json::json;
+/// /// As a service says that it takes nothing more at present.
+/// let busy = WhenFull::Answer(|request| {
+///     let writes = request.method == "POST";
+///     writes.then(|| Response::json(503, &json!({ "__type": "ServiceUnavailable" })))
+/// });
+/// assert!(matches!(busy, WhenFull::Answer(_)));
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// The suite puts the state of the harness's [own server](OutageHarness::on_own_server) on a small
+    /// disk and fills that. A server that ends because of it is started again when there is room.
+    Disk {
+        /// How many bytes the server has for itself before that.
+        spare: u64,
+        /// Whether it has to be started again when there is room, also where it has not ended.
+        restart: bool,
+    },
+    /// Nobody can fill the disk of the service, or there is none to fill: while it is full, this is
+    /// what comes back instead of what the real one answers, which does not get the request. Over
+    /// HTTP alone.
+    Answer(fn(&Request) -> Option<Response>),
+    /// It has no room that could be used up.
+    Never,
 }
 
 /// One outage.
@@ -283,6 +330,8 @@ macro_rules! __outage_cases {
             the_log_opens_while_the_server_is_away
             the_log_closes_during_an_outage
             credentials_are_wrong_for_a_while
+            rights_are_withdrawn_during_the_work
+            the_store_is_full_for_a_while
             the_server_is_killed_and_comes_back
             the_writer_is_killed_while_connections_are_refused
             the_writer_is_killed_while_connections_are_reset_in_mid_request

@@ -11,10 +11,12 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use tempfile::TempDir;
+
+use crate::disk::SmallDisk;
 
 /// The value of an environment variable that names a server.
 ///
@@ -57,6 +59,8 @@ fn server_of(variable: &str) -> String {
 #[derive(Debug)]
 pub struct Instance {
     script: PathBuf,
+    /// Before the directory that it lies over.
+    disk: OnceLock<SmallDisk>,
     state: TempDir,
     variables: BTreeMap<String, String>,
 }
@@ -86,8 +90,8 @@ impl Instance {
         let state = tempfile::tempdir().unwrap();
         // A server may run as a user of its own.
         fs::set_permissions(state.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let mut instance =
-            Self { script: script.to_owned(), state, variables: BTreeMap::default() };
+        let (disk, variables) = (OnceLock::new(), BTreeMap::default());
+        let mut instance = Self { script: script.to_owned(), disk, state, variables };
         {
             let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
             instance.run(&[OsStr::new("install")]);
@@ -139,6 +143,21 @@ impl Instance {
     #[track_caller]
     pub fn restart(&self) {
         assert_eq!(self.up(), self.variables, "it came back under another name");
+    }
+
+    /// Moves the state of the server to a small disk, with so many bytes to spare. None where this
+    /// user may not mount one.
+    ///
+    /// # Panics
+    /// Where it was moved before, or does not come back.
+    #[track_caller]
+    pub fn move_to_small_disk(&self, spare: u64) -> Option<&SmallDisk> {
+        self.stop();
+        if let Some(disk) = SmallDisk::over(self.directory(), spare) {
+            assert!(self.disk.set(disk).is_ok(), "it was moved before");
+        }
+        self.restart();
+        self.disk.get()
     }
 
     #[track_caller]

@@ -8,7 +8,7 @@ use agent_audit_core::{
 };
 use agent_audit_otlp::{OtlpConfig, OtlpSink};
 use agent_audit_test_support::{
-    outages::{OutageHarness, Promise},
+    outages::{OutageHarness, Promise, WhenFull},
     servers::Instance,
 };
 
@@ -67,6 +67,11 @@ impl OutageHarness for Real {
 
     async fn sink_with_wrong_credentials(&self, through: SocketAddr) -> Option<Arc<dyn Sink>> {
         Some(Arc::new(OtlpSink::new(self.config(through, "of-nobody")).unwrap()))
+    }
+
+    /// A collector passes on what it takes, and keeps nothing; the file of this one is for the tests.
+    fn when_full(&self) -> WhenFull {
+        WhenFull::Never
     }
 
     async fn on_own_server(&self) -> Option<Box<dyn OutageHarness>> {

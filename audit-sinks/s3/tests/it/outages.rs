@@ -8,11 +8,11 @@ use agent_audit_core::{
 };
 use agent_audit_s3::{S3Archive, S3Config, S3Sink};
 use agent_audit_test_support::{
-    outages::{OutageHarness, inherited},
+    outages::{OutageHarness, WhenFull, inherited},
     servers::{Instance, required},
 };
 
-use super::place::{Place, User, key};
+use super::place::{Place, User, client, key};
 
 struct Server {
     url: String,
@@ -66,6 +66,37 @@ impl OutageHarness for Server {
     async fn sink_with_wrong_credentials(&self, through: SocketAddr) -> Option<Arc<dyn Sink>> {
         let config = self.config(Some(through)).with_credentials(&self.keys.0, "wrong");
         Some(Arc::new(S3Sink::open(config).await.unwrap()))
+    }
+
+    /// By a policy of the bucket, which goes before what a user is permitted.
+    async fn set_rights(&self, granted: bool) -> bool {
+        let client = client(&self.url, self.keys.clone());
+        if granted {
+            client.delete_bucket_policy().bucket(&self.bucket).send().await.unwrap();
+        } else {
+            let policy = serde_json::json!({
+                "Version": "2012-10-17",
+                "Statement": [{
+                    "Sid": "NobodyWrites",
+                    "Effect": "Deny",
+                    "Principal": "*",
+                    "Action": ["s3:PutObject", "s3:ListBucketVersions"],
+                    "Resource": [
+                        format!("arn:aws:s3:::{}", self.bucket),
+                        format!("arn:aws:s3:::{}/*", self.bucket),
+                    ],
+                }],
+            });
+            let put = client.put_bucket_policy().bucket(&self.bucket).policy(policy.to_string());
+            put.send().await.unwrap();
+        }
+        true
+    }
+
+    /// More than the 64 MiB that the server keeps free. Its index of names, once it could not write its
+    /// journal, says so until it is opened again.
+    fn when_full(&self) -> WhenFull {
+        WhenFull::Disk { spare: 256 << 20, restart: true }
     }
 
     async fn on_own_server(&self) -> Option<Box<dyn OutageHarness>> {

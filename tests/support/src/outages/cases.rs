@@ -1,11 +1,23 @@
 //! The outages.
 
-use std::time::Duration;
+use std::{
+    io::Write as _,
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use agent_audit_core::conformance::Applies;
+use tokio::task::block_in_place;
 
-use super::{OutageHarness, scene::Scene, writer};
-use crate::proxy::Behaviour;
+use super::{OutageHarness, WhenFull, scene::Scene, switch::Switch, writer};
+use crate::{
+    proxy::Behaviour,
+    service::{Answer, Request, Response, Service},
+};
 
 /// How often a tenant records before, during and after.
 const TIMES: usize = 6;
@@ -173,6 +185,115 @@ pub(super) async fn credentials_are_wrong_for_a_while(
     Applies::Yes
 }
 
+/// While the log works; it goes on by itself when they are given back.
+pub(super) async fn rights_are_withdrawn_during_the_work(
+    harness: &dyn OutageHarness,
+    _: &str,
+) -> Applies {
+    let mut scene = Scene::new(harness).await;
+    let through = scene.proxy.address();
+    let Some(stranger) = harness.sink_with_wrong_credentials(through).await else {
+        return Applies::No;
+    };
+    let sink = Switch::new(harness.sink(through).await, stranger);
+    let log = scene.open_with(Arc::<Switch>::clone(&sink)).await;
+    scene.record(&log, TIMES).await;
+    scene.delivered(&log).await;
+    for _ in 0..2 {
+        scene.record(&log, TIMES).await;
+        if !harness.set_rights(false).await {
+            sink.set(true);
+        }
+        scene.record(&log, TIMES).await;
+        scene.blocked(&log).await;
+        scene.record(&log, TIMES).await;
+        if !harness.set_rights(true).await {
+            sink.set(false);
+        }
+        scene.delivered(&log).await;
+    }
+    scene.close(log).await;
+    scene.compare().await;
+    Applies::Yes
+}
+
+/// Full, and with room again.
+pub(super) async fn the_store_is_full_for_a_while(harness: &dyn OutageHarness, _: &str) -> Applies {
+    match harness.when_full() {
+        WhenFull::Disk { spare, restart } => full_disk(harness, spare, restart).await,
+        WhenFull::Answer(answer) => full_by_its_answer(harness, answer).await,
+        WhenFull::Never => Applies::No,
+    }
+}
+
+async fn full_disk(harness: &dyn OutageHarness, spare: u64, restart: bool) -> Applies {
+    let Some(own) = harness.on_own_server().await else { return Applies::No };
+    let Some(server) = own.server() else {
+        panic!("a harness on a server of its own has to name that server");
+    };
+    let Some(disk) = block_in_place(|| server.move_to_small_disk(spare)) else {
+        let why = "the_store_is_full_for_a_while: NOT RUN, this user may not mount a file system";
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{why}");
+        // Past the capture of the test runner: what was not tested must be seen.
+        let _ = writeln!(std::io::stderr(), "outages: {why}");
+        return Applies::No;
+    };
+    let mut scene = Scene::new(&*own).await;
+    let log = scene.open().await;
+    scene.record(&log, TIMES).await;
+    scene.delivered(&log).await;
+    for _ in 0..2 {
+        // In the middle of the work, so that something is on its way.
+        scene.record(&log, TIMES).await;
+        // What the server lets go of, to go on, is taken too.
+        scene.troubled_by(&log, || block_in_place(|| disk.fill())).await;
+        scene.record(&log, TIMES).await;
+        block_in_place(|| disk.make_room());
+        if restart {
+            block_in_place(|| server.restart());
+        }
+        let revive = || {
+            if TcpStream::connect(own.upstream()).is_err() {
+                block_in_place(|| server.restart());
+            }
+        };
+        scene.delivered_with(&log, revive).await;
+    }
+    scene.close(log).await;
+    scene.compare().await;
+    drop(scene);
+    Applies::Yes
+}
+
+async fn full_by_its_answer(
+    harness: &dyn OutageHarness,
+    answer: fn(&Request) -> Option<Response>,
+) -> Applies {
+    let full = Arc::new(AtomicBool::new(false));
+    let service = Service::start({
+        let (full, server) = (Arc::clone(&full), harness.upstream());
+        move |request| {
+            let refusal = full.load(Ordering::Acquire).then(|| answer(&request)).flatten();
+            Answer::Send(refusal.unwrap_or_else(|| request.forward(server)))
+        }
+    });
+    let mut scene = Scene::before(harness, service.address()).await;
+    let log = scene.open().await;
+    scene.record(&log, TIMES).await;
+    scene.delivered(&log).await;
+    for _ in 0..2 {
+        full.store(true, Ordering::Release);
+        scene.record(&log, TIMES).await;
+        scene.troubled(&log).await;
+        scene.record(&log, TIMES).await;
+        full.store(false, Ordering::Release);
+        scene.delivered(&log).await;
+    }
+    scene.close(log).await;
+    scene.compare().await;
+    Applies::Yes
+}
+
 pub(super) async fn the_server_is_killed_and_comes_back(
     harness: &dyn OutageHarness,
     _: &str,
@@ -188,10 +309,10 @@ pub(super) async fn the_server_is_killed_and_comes_back(
     for _ in 0..2 {
         // In the middle of the work, so that something is on its way.
         scene.record(&log, TIMES).await;
-        tokio::task::block_in_place(|| server.kill());
+        block_in_place(|| server.kill());
         scene.record(&log, TIMES).await;
         scene.troubled(&log).await;
-        tokio::task::block_in_place(|| server.restart());
+        block_in_place(|| server.restart());
         scene.record(&log, TIMES).await;
     }
     scene.close(log).await;

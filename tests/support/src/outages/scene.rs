@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     path::Path,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
@@ -65,13 +66,18 @@ pub(super) struct Scene<'h> {
 
 impl<'h> Scene<'h> {
     pub(super) async fn new(harness: &'h dyn OutageHarness) -> Self {
+        Self::before(harness, harness.upstream()).await
+    }
+
+    /// A scene in which something else stands between the proxy and the server.
+    pub(super) async fn before(harness: &'h dyn OutageHarness, upstream: SocketAddr) -> Self {
         static TURN: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
         let (turn, proxy) = match harness.listen() {
             Some(address) => {
                 let turn = TURN.lock().await;
-                (Some(turn), Proxy::start_at(address, harness.upstream()))
+                (Some(turn), Proxy::start_at(address, upstream))
             }
-            None => (None, Proxy::start(harness.upstream())),
+            None => (None, Proxy::start(upstream)),
         };
         let tenants = (0..TENANTS).map(|_| format!("t-{}", &random_text(12))).collect();
         let dir = tempfile::tempdir().unwrap();
@@ -99,8 +105,14 @@ impl<'h> Scene<'h> {
 
     /// Waits until the sink has acknowledged everything.
     pub(super) async fn delivered(&self, log: &AuditLog) {
+        self.delivered_with(log, || {}).await;
+    }
+
+    /// Waits until the sink has acknowledged everything, and does something before each look.
+    pub(super) async fn delivered_with(&self, log: &AuditLog, mut each: impl FnMut()) {
         let patience = Patience::of(self.harness);
         loop {
+            each();
             let health = sound(log);
             if health.waiting == 0 && health.lagging == 0 {
                 return;
@@ -121,13 +133,21 @@ impl<'h> Scene<'h> {
     /// Waits until the log says that its sink is in trouble.
     pub(super) async fn troubled(&self, log: &AuditLog) {
         let patience = Patience::of(self.harness);
+        while !is_troubled(log) {
+            patience.wait(|| format!("a sign of trouble: {:?}", sound(log))).await;
+        }
+    }
+
+    /// Records, and does something else each time, until the log says that its sink is in trouble.
+    pub(super) async fn troubled_by(&mut self, log: &AuditLog, mut each: impl FnMut()) {
+        let patience = Patience::of(self.harness);
         loop {
-            let health = sound(log);
-            let failing = health.state != SinkState::Working || health.lagging > 0;
-            if failing && health.last_error.is_some() {
+            each();
+            self.record(log, 1).await;
+            if is_troubled(log) {
                 return;
             }
-            patience.wait(|| format!("a sign of trouble: {health:?}")).await;
+            patience.wait(|| format!("a sign of trouble: {:?}", sound(log))).await;
         }
     }
 
@@ -227,6 +247,13 @@ fn sound(log: &AuditLog) -> SinkHealth {
     let health = health(log);
     assert!(health.halted.is_empty(), "a chain was given up: {health:?}");
     health
+}
+
+/// Whether the log says that its sink fails.
+fn is_troubled(log: &AuditLog) -> bool {
+    let health = sound(log);
+    let failing = health.state != SinkState::Working || health.lagging > 0;
+    failing && health.last_error.is_some()
 }
 
 /// Opens a log that retries soon.

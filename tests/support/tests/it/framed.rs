@@ -76,7 +76,11 @@ impl Shelf {
             let lines: String =
                 fresh.iter().map(|record| record.to_json_line().unwrap() + "\n").collect();
             let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-            file.write_all(lines.as_bytes()).unwrap();
+            if file.write_all(lines.as_bytes()).is_err() {
+                // As a database that cannot go on; what it wrote of the last line is cut off when it
+                // is started again.
+                std::process::exit(1);
+            }
         }
         self.records.lock().unwrap().extend(fresh);
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use agent_audit_core::{
+    conformance::Applies,
     record::Record,
     sink::{ChainRef, Sink},
 };
@@ -113,22 +114,34 @@ impl OutageHarness for Own {
     }
 }
 
-/// Goes through the case; whether it held.
-async fn killed_and_back(flaw: Flaw) -> bool {
+/// Goes through a case; none where it does not hold.
+async fn go_through(case: &str, flaw: Flaw) -> Option<Applies> {
     let scripts = tempfile::tempdir().unwrap();
     let harness = Anybody::new(&scripts, flaw);
-    let case = CASES.iter().find(|case| case.name == "the_server_is_killed_and_comes_back");
-    let case = case.expect("a case of that name");
+    let case = CASES.iter().find(|known| known.name == case).expect("a case of that name");
     let run = tokio::spawn(async move { case.run(&harness, "nobody is started").await });
-    run.await.is_ok()
+    run.await.ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_killed_comes_back_with_everything() {
-    assert!(killed_and_back(Flaw::None).await);
+    let case = "the_server_is_killed_and_comes_back";
+    assert_eq!(go_through(case, Flaw::None).await, Some(Applies::Yes));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_comes_back_with_less_is_seen() {
-    assert!(!killed_and_back(Flaw::DropsABatch).await);
+    assert_eq!(go_through("the_server_is_killed_and_comes_back", Flaw::DropsABatch).await, None);
+}
+
+/// Where nobody may mount a disk the case does not apply, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_full_has_everything_afterwards() {
+    assert!(go_through("the_store_is_full_for_a_while", Flaw::None).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lost_something_when_it_was_full_is_seen() {
+    let seen = go_through("the_store_is_full_for_a_while", Flaw::DropsABatch).await;
+    assert_ne!(seen, Some(Applies::Yes));
 }
