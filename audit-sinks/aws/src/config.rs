@@ -227,6 +227,17 @@ impl<'a> Variables<'a> {
         self.text(name).map(|text| self.parse(name, &text)).transpose()
     }
 
+    /// Sets a value to that of a variable, where it is set.
+    ///
+    /// # Errors
+    /// [`Fault`] where it is none of its type.
+    pub fn set<T: FromStr>(&self, name: &str, value: &mut T) -> Result<(), Fault> {
+        if let Some(found) = self.value(name)? {
+            *value = found;
+        }
+        Ok(())
+    }
+
     fn parse<T: FromStr>(&self, name: &str, text: &str) -> Result<T, Fault> {
         text.parse().map_err(|_| {
             let kind = std::any::type_name::<T>();
@@ -240,18 +251,14 @@ impl<'a> Variables<'a> {
     /// # Errors
     /// [`Fault`] where a number is none.
     pub fn aws(&self) -> Result<AwsConfig, Fault> {
-        let usual = AwsConfig::default();
-        Ok(AwsConfig {
+        let mut config = AwsConfig {
             region: self.text("REGION"),
             endpoint: self.text("ENDPOINT"),
-            connect_timeout_ms: self
-                .value("CONNECT_TIMEOUT_MS")?
-                .unwrap_or(usual.connect_timeout_ms),
-            request_timeout_ms: self
-                .value("REQUEST_TIMEOUT_MS")?
-                .unwrap_or(usual.request_timeout_ms),
-            ..usual
-        })
+            ..AwsConfig::default()
+        };
+        self.set("CONNECT_TIMEOUT_MS", &mut config.connect_timeout_ms)?;
+        self.set("REQUEST_TIMEOUT_MS", &mut config.request_timeout_ms)?;
+        Ok(config)
     }
 
     /// Where large events go.

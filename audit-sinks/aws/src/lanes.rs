@@ -149,7 +149,6 @@ enum Trouble {
 }
 
 /// Messages that go together.
-#[derive(Default)]
 struct Request<'a> {
     messages: Vec<Message<'a>>,
     /// Where each is from.
@@ -203,7 +202,10 @@ impl<'a, T: Transport> Run<'a, T> {
             self.down = Some(Fault::new(SinkErrorKind::Timeout, context));
             return None;
         }
-        let mut request = Request::default();
+        // Room for all at once, unless the service takes any number.
+        let room = self.transport.limits().messages.min(1_000);
+        let (messages, spots) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        let mut request = Request { messages, spots, bytes: 0, is_large: false };
         let mut waiting = Vec::new();
         while let Some(lane) = self.ready.pop_front() {
             match self.fill(&mut request, lane, plain, large) {

@@ -29,6 +29,7 @@ mod config;
 mod error;
 mod lanes;
 mod message;
+mod settings;
 
 pub use arrivals::{Arrival, Arrivals};
 pub use claim::ClaimConfig;
@@ -39,6 +40,7 @@ pub use message::Received;
 #[doc(hidden)]
 pub mod internal {
     pub use crate::{
+        __message_settings as message_settings,
         claim::{Claim, Claims},
         config::{Variables, client_config},
         error::Fault,

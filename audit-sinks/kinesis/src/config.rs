@@ -1,8 +1,9 @@
 //! How the sink is set up.
 
-use std::time::Duration;
-
-use agent_audit_aws::{AwsConfig, ClaimConfig, internal::Fault, internal::Variables};
+use agent_audit_aws::{
+    AwsConfig, ClaimConfig,
+    internal::{Fault, Variables, message_settings},
+};
 use agent_audit_core::sink::{SinkError, SinkErrorKind};
 use serde::{Deserialize, Serialize};
 
@@ -95,70 +96,18 @@ impl KinesisConfig {
 
     fn from_variables(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Fault> {
         let variables = Variables::new("AGENT_AUDIT_KINESIS_", lookup);
-        let usual = Self::new(variables.required("STREAM")?);
-        Ok(Self {
-            name: variables.text("NAME").unwrap_or(usual.name),
-            strict_order: variables.value("STRICT_ORDER")?.unwrap_or(usual.strict_order),
-            max_record_bytes: variables
-                .value("MAX_RECORD_BYTES")?
-                .unwrap_or(usual.max_record_bytes),
-            max_request_bytes: variables
-                .value("MAX_REQUEST_BYTES")?
-                .unwrap_or(usual.max_request_bytes),
-            parallelism: variables.value("PARALLELISM")?.unwrap_or(usual.parallelism),
-            append_time_ms: variables.value("APPEND_TIME_MS")?.unwrap_or(usual.append_time_ms),
-            claims: variables.claims(),
-            aws: variables.aws()?,
-            stream: usual.stream,
-        })
+        let mut config = Self::new(variables.required("STREAM")?).with_variables(&variables)?;
+        variables.set("MAX_RECORD_BYTES", &mut config.max_record_bytes)?;
+        variables.set("MAX_REQUEST_BYTES", &mut config.max_request_bytes)?;
+        Ok(config)
     }
 
-    /// Sets the name of the sink in its log.
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Puts the records of a chain one by one.
-    #[must_use]
-    pub fn with_strict_order(mut self) -> Self {
-        self.strict_order = true;
-        self
-    }
+    message_settings!();
 
     /// Sets the most bytes of a record and of a call.
     #[must_use]
     pub fn with_max_bytes(mut self, record: usize, request: usize) -> Self {
         (self.max_record_bytes, self.max_request_bytes) = (record, request);
-        self
-    }
-
-    /// Sets the most calls at a time.
-    #[must_use]
-    pub fn with_parallelism(mut self, calls: usize) -> Self {
-        self.parallelism = calls;
-        self
-    }
-
-    /// Sets for how long one batch is sent, in whole milliseconds.
-    #[must_use]
-    pub fn with_append_time(mut self, time: Duration) -> Self {
-        self.append_time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self
-    }
-
-    /// Sets where events go that are larger than a record may be.
-    #[must_use]
-    pub fn with_claims(mut self, claims: ClaimConfig) -> Self {
-        self.claims = Some(claims);
-        self
-    }
-
-    /// Sets region, endpoint, credentials and patience.
-    #[must_use]
-    pub fn with_aws(mut self, aws: AwsConfig) -> Self {
-        self.aws = aws;
         self
     }
 
@@ -190,10 +139,6 @@ impl KinesisConfig {
 
     pub(crate) fn max_request_records(&self) -> usize {
         if self.strict_order { 1 } else { REQUEST_RECORDS }
-    }
-
-    pub(crate) fn append_time(&self) -> Duration {
-        Duration::from_millis(self.append_time_ms)
     }
 }
 

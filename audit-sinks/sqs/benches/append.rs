@@ -1,8 +1,9 @@
 //! Appending through the sink, side by side with the client sending the same messages.
 //!
-//! `servers/with aws -- cargo bench -p agent-audit-sqs --bench append` prints events per second of both
-//! and the ratio of their times, against the emulator and against a service that answers at once.
-//! Both have eight calls of ten messages under way.
+//! `servers/with aws -- cargo bench -p agent-audit-sqs --bench append` prints events per second of each
+//! and how much of the other's throughput the sink has, against the emulator and against a service
+//! that answers at once. `encode, send` makes the messages from the records first, as the sink does;
+//! `send` has them ready. All have eight calls of ten messages under way.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
 
 use std::time::Instant;
@@ -14,6 +15,7 @@ use agent_audit_core::{
 };
 use agent_audit_sqs::{AwsConfig, SqsConfig, SqsSink};
 use agent_audit_test_support::{
+    race::Race,
     servers::required,
     service::{Answer, Response, Service},
 };
@@ -29,13 +31,14 @@ const EVENTS: usize = 10;
 const CALL: usize = 10;
 const AT_A_TIME: usize = 8;
 const ROUNDS: usize = 9;
+const WAYS: usize = 3;
 
 /// Group, tenant, type, hash and body of a message.
 type Message = [String; 5];
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let batches: Vec<Batch> = (0..2 * ROUNDS + 1).map(|_| batch()).collect();
+    let batches: Vec<Batch> = (0..WAYS * ROUNDS + 1).map(|_| batch()).collect();
     let bytes: usize = messages(&batches[0]).iter().map(|message| message[4].len()).sum();
     println!(
         "events of {} bytes as a line, {CHAINS} chains, {CALL} messages a call, {AT_A_TIME} calls at a time",
@@ -56,8 +59,8 @@ fn main() {
         let body = format!(r#"{{"Successful":[{taken}],"Failed":[]}}"#).into_bytes();
         Answer::Send(Response { status: 200, headers: Vec::new(), body })
     });
-    runtime.block_on(measure("answers at once", &instant.url(), &batches));
-    runtime.block_on(measure("emulator", &required("AUDIT_TEST_AWS"), &batches));
+    runtime.block_on(measure("answers at once", &instant.url(), &batches, 20));
+    runtime.block_on(measure("emulator", &required("AUDIT_TEST_AWS"), &batches, 1));
 }
 
 fn batch() -> Batch {
@@ -72,19 +75,20 @@ fn messages(batch: &Batch) -> Vec<Message> {
             let event_type = record.view().unwrap().event_type.to_owned();
             let chain = segment.chain();
             let (group, tenant) = (chain.to_string(), chain.tenant_id.to_string());
-            let body = record.to_json_line().unwrap();
+            let body = String::from_utf8(record.to_json_line_with(hash)).unwrap();
             messages.push([group, tenant, event_type, hash.to_string(), body]);
         }
     }
     messages
 }
 
-/// Each message is sent once to a queue, because a queue drops the second: one batch goes through the
-/// sink, and after it another one directly, into a queue that is longer by then.
-async fn measure(name: &str, endpoint: &str, batches: &[Batch]) {
+/// Each way has a batch of its own, and a queue that is longer by what went before. A real queue drops
+/// a message that it has: there each batch is sent once.
+async fn measure(name: &str, endpoint: &str, batches: &[Batch], repeats: usize) {
     let client = client(endpoint);
-    let mut ratios = Vec::new();
-    for round in 0..ROUNDS {
+    let mut race = Race::new(["the sink", "encode, send", "send"]);
+    let (warm, batches) = batches.split_first().unwrap();
+    for batches in batches.chunks(WAYS) {
         let create = client.create_queue().queue_name(format!("bench-{}.fifo", ChainId::random()));
         let create = create.attributes(QueueAttributeName::FifoQueue, "true");
         let url = create.send().await.unwrap().queue_url.unwrap();
@@ -95,25 +99,28 @@ async fn measure(name: &str, endpoint: &str, batches: &[Batch]) {
         let config = SqsConfig::new(&url).with_parallelism(AT_A_TIME).with_aws(aws);
         let sink = SqsSink::connect(config).await.unwrap();
         // Connections and credentials are there before the first of both.
-        through_sink(&sink, &batches[2 * ROUNDS]).await;
-        directly(&client, &url, &messages(&batches[2 * ROUNDS])).await;
-        let (one, two) = (&batches[2 * round], messages(&batches[2 * round + 1]));
-        let start = Instant::now();
-        through_sink(&sink, one).await;
-        let sink_time = start.elapsed().as_secs_f64();
-        let start = Instant::now();
-        directly(&client, &url, &two).await;
-        let client_time = start.elapsed().as_secs_f64();
-        ratios.push((client_time / sink_time, sink_time, client_time));
+        through_sink(&sink, warm).await;
+        directly(&client, &url, &messages(warm)).await;
+        let ready = messages(&batches[2]);
+        let mut times = [0.0; WAYS];
+        let order = race.round();
+        for _ in 0..repeats {
+            for way in order {
+                let start = Instant::now();
+                match way {
+                    0 => through_sink(&sink, &batches[0]).await,
+                    1 => directly(&client, &url, &messages(&batches[1])).await,
+                    _ => directly(&client, &url, &ready).await,
+                }
+                times[way] += start.elapsed().as_secs_f64();
+            }
+        }
+        for (way, time) in times.into_iter().enumerate() {
+            race.took(way, time);
+        }
     }
-    ratios.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (ratio, sink_time, client_time) = ratios[ROUNDS / 2];
-    #[allow(clippy::cast_precision_loss, reason = "a measurement")]
-    let events = (CHAINS * EVENTS) as f64;
-    println!("{name}");
-    println!("  sink    {:>9.0} events/s", events / sink_time);
-    println!("  client  {:>9.0} events/s", events / client_time);
-    println!("  ratio   {ratio:>9.2} (median of {ROUNDS}; at least 0.8 is the aim)");
+    println!("{name} (median of {ROUNDS} rounds; at least 0.8 is the aim)");
+    print!("{}", race.report(u32::try_from(CHAINS * EVENTS * repeats).unwrap()));
 }
 
 async fn through_sink(sink: &SqsSink, batch: &Batch) {

@@ -1,8 +1,9 @@
 //! How the sink is set up.
 
-use std::time::Duration;
-
-use agent_audit_aws::{AwsConfig, ClaimConfig, internal::Fault, internal::Variables};
+use agent_audit_aws::{
+    AwsConfig, ClaimConfig,
+    internal::{Fault, Variables, message_settings},
+};
 use agent_audit_core::sink::{SinkError, SinkErrorKind};
 use serde::{Deserialize, Serialize};
 
@@ -89,67 +90,17 @@ impl SqsConfig {
 
     fn from_variables(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Fault> {
         let variables = Variables::new("AGENT_AUDIT_SQS_", lookup);
-        let usual = Self::new(variables.required("QUEUE_URL")?);
-        Ok(Self {
-            name: variables.text("NAME").unwrap_or(usual.name),
-            strict_order: variables.value("STRICT_ORDER")?.unwrap_or(usual.strict_order),
-            max_message_bytes: variables
-                .value("MAX_MESSAGE_BYTES")?
-                .unwrap_or(usual.max_message_bytes),
-            parallelism: variables.value("PARALLELISM")?.unwrap_or(usual.parallelism),
-            append_time_ms: variables.value("APPEND_TIME_MS")?.unwrap_or(usual.append_time_ms),
-            claims: variables.claims(),
-            aws: variables.aws()?,
-            queue_url: usual.queue_url,
-        })
+        let mut config = Self::new(variables.required("QUEUE_URL")?).with_variables(&variables)?;
+        variables.set("MAX_MESSAGE_BYTES", &mut config.max_message_bytes)?;
+        Ok(config)
     }
 
-    /// Sets the name of the sink in its log.
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Sends the messages of a chain one by one.
-    #[must_use]
-    pub fn with_strict_order(mut self) -> Self {
-        self.strict_order = true;
-        self
-    }
+    message_settings!();
 
     /// Sets the most bytes of a message and of a call.
     #[must_use]
     pub fn with_max_message_bytes(mut self, bytes: usize) -> Self {
         self.max_message_bytes = bytes;
-        self
-    }
-
-    /// Sets the most calls at a time.
-    #[must_use]
-    pub fn with_parallelism(mut self, calls: usize) -> Self {
-        self.parallelism = calls;
-        self
-    }
-
-    /// Sets for how long one batch is sent, in whole milliseconds.
-    #[must_use]
-    pub fn with_append_time(mut self, time: Duration) -> Self {
-        self.append_time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self
-    }
-
-    /// Sets where events go that are larger than a message may be.
-    #[must_use]
-    pub fn with_claims(mut self, claims: ClaimConfig) -> Self {
-        self.claims = Some(claims);
-        self
-    }
-
-    /// Sets region, endpoint, credentials and patience.
-    #[must_use]
-    pub fn with_aws(mut self, aws: AwsConfig) -> Self {
-        self.aws = aws;
         self
     }
 
@@ -182,10 +133,6 @@ impl SqsConfig {
             ));
         }
         Ok(())
-    }
-
-    pub(crate) fn append_time(&self) -> Duration {
-        Duration::from_millis(self.append_time_ms)
     }
 }
 

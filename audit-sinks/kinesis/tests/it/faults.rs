@@ -8,26 +8,20 @@ use std::{
 
 use agent_audit_core::{
     conformance::TestChain,
-    content::Part,
-    sink::{Batch, SegmentOutcome, Sink, SinkErrorKind},
+    sink::{SegmentOutcome, Sink as _, SinkErrorKind},
 };
 use agent_audit_kinesis::{KinesisConfig, KinesisSink};
 use agent_audit_test_support::{
-    proxy::{Behaviour, Proxy},
-    servers::Instance,
     service::{Answer, Response, Service},
+    sinks::{append, failure, store},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
-    append,
-    conformance::without,
-    failure, in_order, store,
-    stream::{SECRET, Stream, emulator, impatient},
+    place::{Place, THROTTLED, without},
+    shared::{answers_are_errors_of_their_kind, emulator, in_order},
 };
-
-const THROTTLED: &str = "ProvisionedThroughputExceededException";
 
 /// The position of the event in a record.
 fn sequence(record: &Value) -> u64 {
@@ -36,30 +30,22 @@ fn sequence(record: &Value) -> u64 {
     line["event"]["sequence"].as_u64().unwrap()
 }
 
-async fn through(stream: &Stream, service: &Service) -> KinesisSink {
-    KinesisSink::connect(stream.config_through(service.address())).await.unwrap()
-}
-
-/// A service that answers everything with one error.
-fn always(status: u16, code: &'static str) -> Service {
-    Service::start(move |_| {
-        let error = json!({ "__type": code, "message": "value 'canary-4111' at 'records'" });
-        Answer::Send(Response::json(status, &error))
-    })
+async fn through(place: &Place, service: &Service) -> KinesisSink {
+    KinesisSink::connect(place.config_through(service.address())).await.unwrap()
 }
 
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn a_throttled_record_is_never_acknowledged_over_and_stops_its_own_chain_alone() {
-    let stream = Stream::create(emulator()).await;
+    let place = Place::create(emulator()).await;
     let (mut ill, mut sound) = (TestChain::new(), TestChain::new());
-    let (key, at) = (ill.chain().to_string(), stream.at);
+    let (key, at) = (ill.chain().to_string(), place.at);
     let service = Service::start(move |request| {
         Answer::Send(without(&request, at, THROTTLED, |record| {
             record["PartitionKey"] == *key && sequence(record) == 2
         }))
     });
-    let sink = through(&stream, &service).await;
+    let sink = through(&place, &service).await;
     let segment = ill.extend(5);
     let outcomes = append(&sink, &[&segment, &sound.extend(5)]).await;
     let good =
@@ -72,8 +58,8 @@ async fn a_throttled_record_is_never_acknowledged_over_and_stops_its_own_chain_a
     assert!(error.is_retryable() && error.maybe_applied(), "3 and 4 are there: {error}");
 
     // With capacity again the identical segment goes in, and the reader makes it good.
-    store(&stream.sink().await, &left).await;
-    let arrived = stream.everything().await;
+    store(&place.sink().await, &left).await;
+    let arrived = place.arrived().await;
     let positions = arrived.iter().filter(|r| r.chain == *ill.chain()).map(|r| r.sequence);
     assert_eq!(positions.collect::<Vec<_>>(), [0, 1, 3, 4, 3, 4, 2, 3, 4]);
     let of =
@@ -85,10 +71,10 @@ async fn a_throttled_record_is_never_acknowledged_over_and_stops_its_own_chain_a
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn in_strict_order_nothing_is_put_behind_a_record_that_failed() {
-    let stream = Stream::create(emulator()).await;
+    let place = Place::create(emulator()).await;
     let orders = Arc::new(Mutex::new(Vec::new()));
     let service = Service::start({
-        let (at, orders) = (stream.at, Arc::clone(&orders));
+        let (at, orders) = (place.at, Arc::clone(&orders));
         move |request| {
             let record = request.json();
             let order = record["SequenceNumberForOrdering"].as_str().map(str::to_owned);
@@ -102,13 +88,13 @@ async fn in_strict_order_nothing_is_put_behind_a_record_that_failed() {
             Answer::Send(response)
         }
     });
-    let config = stream.config_through(service.address()).with_strict_order();
+    let config = place.config_through(service.address()).with_strict_order();
     let sink = KinesisSink::connect(config).await.unwrap();
     let mut chain = TestChain::new();
     let outcomes = append(&sink, &[&chain.extend(6)]).await;
     assert!(matches!(outcomes[..], [SegmentOutcome::Prefix { through: 2 }]), "{outcomes:?}");
     store(&sink, &chain.segment(3..=5)).await;
-    let arrived = stream.everything().await;
+    let arrived = place.arrived().await;
     assert_eq!(arrived.iter().map(|r| r.sequence).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
 
     // Each record names the one before it in its chain.
@@ -124,9 +110,9 @@ async fn in_strict_order_nothing_is_put_behind_a_record_that_failed() {
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn a_record_that_the_service_refuses_stops_its_own_chain_alone() {
-    let stream = Stream::create(emulator()).await;
+    let place = Place::create(emulator()).await;
     let (mut ill, mut sound, mut other) = (TestChain::new(), TestChain::new(), TestChain::new());
-    let (key, at) = (ill.chain().to_string(), stream.at);
+    let (key, at) = (ill.chain().to_string(), place.at);
     let service = Service::start(move |request| {
         let body = request.json();
         let poisoned = |r: &Value| r["PartitionKey"] == *key && sequence(r) == 3;
@@ -135,7 +121,7 @@ async fn a_record_that_the_service_refuses_stops_its_own_chain_alone() {
         }
         Answer::Send(request.forward(at))
     });
-    let sink = through(&stream, &service).await;
+    let sink = through(&place, &service).await;
     let batch = [&sound.extend(4), &ill.extend(6), &other.extend(4)];
     let outcomes = append(&sink, &batch).await;
     let good = matches!(
@@ -153,9 +139,7 @@ async fn what_the_service_answers_is_an_error_of_its_kind_without_its_words() {
     use SinkErrorKind::{
         Exhausted, Misconfigured, PermissionDenied, Rejected, Unauthenticated, Unavailable,
     };
-    let mut chain = TestChain::new();
-    let segment = chain.extend_with(vec![Part::text("output", "canary-4111").commit()]);
-    for (status, code, kind, retryable) in [
+    let answers = [
         (400, THROTTLED, Exhausted, true),
         (400, "KMSThrottlingException", Exhausted, true),
         (400, "ResourceNotFoundException", Misconfigured, false),
@@ -167,18 +151,9 @@ async fn what_the_service_answers_is_an_error_of_its_kind_without_its_words() {
         (400, "ValidationException", Rejected, false),
         (500, "InternalFailureException", Unavailable, true),
         (503, "ServiceUnavailable", Unavailable, true),
-    ] {
-        let service = always(status, code);
-        let stream = Stream::known("audit", "large", service.address());
-        for config in [stream.config(), stream.config().with_strict_order()] {
-            let error = failure(&KinesisSink::connect(config).await.unwrap(), &segment).await;
-            assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{error}");
-            let text = format!("{error} {error:?}");
-            assert!(text.contains(code) && text.contains("stream audit"), "{text}");
-            assert!(!text.contains("canary") && !text.contains(SECRET), "{text}");
-            assert_eq!(error.maybe_applied(), kind == Unavailable, "{text}");
-        }
-    }
+    ];
+    answers_are_errors_of_their_kind(&answers, |config| config).await;
+    answers_are_errors_of_their_kind(&answers, KinesisConfig::with_strict_order).await;
 }
 
 #[tokio::test]
@@ -187,35 +162,10 @@ async fn an_answer_that_leaves_records_out_acknowledges_none_of_them() {
         let records = json!([{ "SequenceNumber": "1", "ShardId": "s" }, { "ShardId": "s" }]);
         Answer::Send(Response::json(200, &json!({ "FailedRecordCount": 0, "Records": records })))
     });
-    let sink = Stream::known("audit", "large", service.address()).sink().await;
+    let sink = Place::known("audit", "large", service.address()).sink().await;
     let mut chain = TestChain::new();
     let outcomes = append(&sink, &[&chain.extend(4)]).await;
     assert!(matches!(outcomes[..], [SegmentOutcome::Prefix { through: 0 }]), "{outcomes:?}");
-}
-
-#[tokio::test]
-#[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
-async fn a_stream_that_is_missing_is_an_error_of_check_and_append() {
-    let stream = Stream::known("no-such-stream", "no-such-bucket", emulator());
-    let sink = stream.sink().await;
-    for error in
-        [sink.check().await.unwrap_err(), failure(&sink, &TestChain::new().extend(1)).await]
-    {
-        assert_eq!(error.kind(), SinkErrorKind::Misconfigured);
-        assert!(error.to_string().contains("stream no-such-stream"), "{error}");
-        assert!(error.to_string().contains("create it"), "{error}");
-    }
-}
-
-#[tokio::test]
-#[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
-async fn check_is_content_with_a_sound_stream_and_names_a_missing_bucket() {
-    let stream = Stream::create(emulator()).await;
-    stream.sink().await.check().await.unwrap();
-    let lost = Stream::known(&stream.name, "no-such-bucket", stream.at);
-    let error = lost.sink().await.check().await.unwrap_err();
-    assert_eq!(error.kind(), SinkErrorKind::Misconfigured);
-    assert!(error.to_string().contains("no-such-bucket"), "{error}");
 }
 
 #[tokio::test]
@@ -234,40 +184,11 @@ async fn check_knows_a_stream_that_is_not_in_use_or_takes_smaller_records() {
             });
             Answer::Send(Response::json(200, &json!({ "StreamDescriptionSummary": summary })))
         });
-        let mut config = Stream::known("audit", "large", service.address()).config();
+        let mut config = Place::known("audit", "large", service.address()).config();
         config.claims = None;
         let checked = KinesisSink::connect(config).await.unwrap().check().await;
         assert_eq!(checked.err().map(|error| error.kind()), kind, "{status}");
     }
-}
-
-#[tokio::test]
-#[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
-async fn a_service_that_hangs_or_breaks_off_may_have_applied_and_one_that_refuses_has_not() {
-    let stream = Stream::create(emulator()).await;
-    let proxy = Proxy::start(stream.at);
-    let config = impatient(stream.config_through(proxy.address()));
-    let sink = KinesisSink::connect(config).await.unwrap();
-    let mut chain = TestChain::new();
-    store(&sink, &chain.extend(1)).await;
-    let segment = chain.extend(2);
-    for (behaviour, kind, maybe_applied) in [
-        (Behaviour::HalfOpen, SinkErrorKind::Timeout, true),
-        (Behaviour::ResetAfterCommit { after: 0 }, SinkErrorKind::Unavailable, true),
-        (Behaviour::Refuse, SinkErrorKind::Unavailable, false),
-    ] {
-        proxy.set(behaviour);
-        let mut error = failure(&sink, &segment).await;
-        if behaviour == Behaviour::Refuse && error.maybe_applied() {
-            // It met a connection that was open still; the next one is new.
-            error = failure(&sink, &segment).await;
-        }
-        assert_eq!((error.kind(), error.maybe_applied()), (kind, maybe_applied), "{error}");
-        assert!(error.is_retryable());
-    }
-    proxy.set(Behaviour::Pass);
-    store(&sink, &segment).await;
-    assert_eq!(in_order(stream.everything().await), chain.records());
 }
 
 #[tokio::test]
@@ -277,8 +198,8 @@ async fn a_slow_service_makes_progress() {
         std::thread::sleep(Duration::from_millis(30));
         Answer::Send(Response::json(200, &json!({ "SequenceNumber": "1", "ShardId": "s" })))
     });
-    let stream = Stream::known("audit", "large", service.address());
-    let config = stream.config().with_strict_order().with_append_time(Duration::from_millis(50));
+    let place = Place::known("audit", "large", service.address());
+    let config = place.config().with_strict_order().with_append_time(Duration::from_millis(50));
     let sink = KinesisSink::connect(config).await.unwrap();
     let mut chain = TestChain::new();
     let mut left = chain.extend(12);
@@ -292,25 +213,6 @@ async fn a_slow_service_makes_progress() {
         }
     }
     assert!(appends > 1, "the time was over before all was sent");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "starts servers/aws"]
-async fn a_service_that_went_away_and_came_back_has_what_was_acknowledged_and_takes_the_rest() {
-    let server = Instance::start("aws");
-    let at = server.variable("AUDIT_TEST_AWS").strip_prefix("http://").unwrap().parse().unwrap();
-    let stream = Stream::create(at).await;
-    let sink = KinesisSink::connect(impatient(stream.config())).await.unwrap();
-    let mut chain = TestChain::new();
-    store(&sink, &chain.extend(5)).await;
-    server.stop();
-    let segment = chain.extend(5);
-    for error in [sink.check().await.unwrap_err(), failure(&sink, &segment).await] {
-        assert!(error.is_retryable(), "{error}");
-    }
-    server.restart();
-    store(&sink, &segment).await;
-    assert_eq!(in_order(stream.everything().await), chain.records());
 }
 
 #[tokio::test]
@@ -327,19 +229,12 @@ async fn a_configuration_that_cannot_be_one_is_refused() {
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn a_stream_can_be_named_by_its_arn() {
-    let stream = Stream::create(emulator()).await;
-    let mut config = stream.config();
-    config.stream = format!("arn:aws:kinesis:eu-central-1:000000000000:stream/{}", stream.name);
+    let place = Place::create(emulator()).await;
+    let mut config = place.config();
+    config.stream = place.arn();
     let sink = KinesisSink::connect(config).await.unwrap();
     sink.check().await.unwrap();
     let mut chain = TestChain::new();
     store(&sink, &chain.extend(3)).await;
-    assert_eq!(in_order(stream.everything().await), chain.records());
-}
-
-#[tokio::test]
-async fn an_empty_batch_asks_nothing_of_the_service() {
-    let sink = Stream::known("audit", "large", ([127, 0, 0, 1], 1).into()).sink().await;
-    let ack = sink.append(&Batch::new(Vec::new())).await.unwrap();
-    assert!(ack.outcomes.is_empty());
+    assert_eq!(in_order(place.arrived().await), chain.records());
 }

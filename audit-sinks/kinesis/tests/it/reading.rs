@@ -8,27 +8,30 @@ use agent_audit_core::{
     sink::{ChainRef, SinkErrorKind},
 };
 use agent_audit_kinesis::{KinesisReader, Positions};
-use agent_audit_test_support::service::{Answer, Response, Service};
+use agent_audit_test_support::{
+    service::{Answer, Response, Service},
+    sinks::store,
+};
 use aws_sdk_kinesis::primitives::Blob;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
-    in_order, store,
-    stream::{Stream, emulator, rest},
+    place::{Place, rest},
+    shared::{emulator, in_order},
 };
 
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn a_reader_goes_on_from_the_positions_that_were_kept() {
-    let stream = Stream::create(emulator()).await;
-    let sink = stream.sink().await;
+    let place = Place::create(emulator()).await;
+    let sink = place.sink().await;
     let mut chains: Vec<TestChain> = (0..6).map(|_| TestChain::new()).collect();
     for chain in &mut chains {
         store(&sink, &chain.extend(3)).await;
     }
-    let mut first = stream.reader().await;
-    assert_eq!(rest(&mut first).await.len(), 18);
+    let mut first = place.reader().await;
+    assert_eq!(rest(&mut first).await.unwrap().len(), 18);
     let kept = serde_json::to_string(first.positions()).unwrap();
     drop(first);
 
@@ -36,19 +39,19 @@ async fn a_reader_goes_on_from_the_positions_that_were_kept() {
         store(&sink, &chain.extend(2)).await;
     }
     let positions: Positions = serde_json::from_str(&kept).unwrap();
-    let mut second = stream.reader().await.resume(positions);
-    let new = rest(&mut second).await;
+    let mut second = place.reader().await.resume(positions);
+    let new = rest(&mut second).await.unwrap();
     assert_eq!(new.len(), 12);
     assert!(new.iter().all(|received| received.sequence >= 3));
-    assert!(rest(&mut second).await.is_empty());
+    assert!(rest(&mut second).await.unwrap().is_empty());
 }
 
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn a_strangers_record_is_reported_and_passed_over() {
-    let stream = Stream::create(emulator()).await;
+    let place = Place::create(emulator()).await;
     let mut chain = TestChain::new();
-    let sink = stream.sink().await;
+    let sink = place.sink().await;
     store(&sink, &chain.extend(1)).await;
     let key = chain.chain().to_string();
     let line = chain.records()[0].to_json_line().unwrap();
@@ -60,11 +63,11 @@ async fn a_strangers_record_is_reported_and_passed_over() {
         ("globex/c-1", line.into_bytes(), "its chain's key"),
     ];
     for (key, data, _) in &strange {
-        let put = stream.client().put_record().stream_name(&stream.name);
+        let put = place.client().put_record().stream_name(&place.name);
         put.partition_key(*key).data(Blob::new(data.clone())).send().await.unwrap();
     }
     store(&sink, &chain.extend(1)).await;
-    let mut reader = stream.reader().await;
+    let mut reader = place.reader().await;
     let mut good = Vec::new();
     let mut bad = Vec::new();
     while good.len() + bad.len() < 6 {
@@ -89,12 +92,12 @@ async fn a_strangers_record_is_reported_and_passed_over() {
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn a_chain_with_a_long_name_is_kept_together() {
-    let stream = Stream::create(emulator()).await;
+    let place = Place::create(emulator()).await;
     let names = ["a".repeat(128), "b".repeat(128)];
     let chain = names[1].parse().unwrap();
     let mut chain = TestChain::at(ChainRef::new(TenantId::new(&names[0]).unwrap(), chain));
-    store(&stream.sink().await, &chain.extend(4)).await;
-    assert_eq!(in_order(stream.everything().await), chain.records());
+    store(&place.sink().await, &chain.extend(4)).await;
+    assert_eq!(in_order(place.arrived().await), chain.records());
 }
 
 /// A stream that was split: one shard that is closed, and one that took over.
@@ -162,9 +165,9 @@ async fn the_child_of_a_shard_is_read_after_its_parent() {
     let parent = chain.records()[..5].iter().enumerate().map(record).collect();
     let child = chain.records()[5..].iter().enumerate().map(record).collect();
     let split = Split::start(parent, child);
-    let stream = Stream::known("audit", "large", split.service.address());
-    let mut reader = stream.reader().await;
-    let arrived = rest(&mut reader).await;
+    let place = Place::known("audit", "large", split.service.address());
+    let mut reader = place.reader().await;
+    let arrived = rest(&mut reader).await.unwrap();
     assert_eq!(arrived.iter().map(|r| r.sequence).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 7]);
     let asked = split.asked.lock().unwrap().clone();
     let first_of_child = asked.iter().position(|i| i.starts_with("shardId-1")).unwrap();
@@ -174,6 +177,6 @@ async fn the_child_of_a_shard_is_read_after_its_parent() {
     let positions = reader.positions().clone();
     assert_eq!(positions.in_shard("shardId-0"), Some("5"));
     assert_eq!(positions.in_shard("shardId-1"), Some("3"));
-    let reader = KinesisReader::connect(stream.config()).await.unwrap();
-    assert!(rest(&mut reader.resume(positions)).await.is_empty());
+    let reader = KinesisReader::connect(place.config()).await.unwrap();
+    assert!(rest(&mut reader.resume(positions)).await.unwrap().is_empty());
 }

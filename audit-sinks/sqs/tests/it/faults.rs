@@ -4,23 +4,19 @@
 use agent_audit_core::{
     conformance::TestChain,
     content::Part,
-    sink::{Batch, SegmentOutcome, Sink, SinkErrorKind},
+    sink::{SegmentOutcome, Sink as _, SinkErrorKind},
 };
 use agent_audit_sqs::{SqsConfig, SqsSink};
 use agent_audit_test_support::{
-    proxy::{Behaviour, Proxy},
-    servers::Instance,
     service::{Answer, Response, Service},
+    sinks::{append, failure, store},
 };
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
 
 use crate::{
-    append,
-    conformance::without,
-    failure, in_order,
-    queue::{Queue, SECRET, emulator, impatient},
-    store,
+    place::{NAME, Place, without},
+    shared::{answers_are_errors_of_their_kind, emulator, in_order},
 };
 
 /// The position of the event in a message.
@@ -29,22 +25,22 @@ fn sequence(entry: &Value) -> u64 {
     line["event"]["sequence"].as_u64().unwrap()
 }
 
-async fn through(queue: &Queue, service: &Service) -> SqsSink {
-    SqsSink::connect(queue.config_through(service.address())).await.unwrap()
+async fn through(place: &Place, service: &Service) -> SqsSink {
+    SqsSink::connect(place.config_through(service.address())).await.unwrap()
 }
 
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn a_message_that_fails_is_never_acknowledged_over_and_stops_its_own_chain_alone() {
-    let queue = Queue::create(emulator()).await;
+    let place = Place::create(emulator()).await;
     let (mut ill, mut sound) = (TestChain::new(), TestChain::new());
-    let (group, at) = (ill.chain().to_string(), queue.at);
+    let (group, at) = (ill.chain().to_string(), place.at);
     let service = Service::start(move |request| {
         Answer::Send(without(&request, at, "InternalError", |entry| {
             entry["MessageGroupId"] == *group && sequence(entry) == 2
         }))
     });
-    let sink = through(&queue, &service).await;
+    let sink = through(&place, &service).await;
     let segment = ill.extend(5);
     let outcomes = append(&sink, &[&segment, &sound.extend(5)]).await;
     let good =
@@ -57,8 +53,8 @@ async fn a_message_that_fails_is_never_acknowledged_over_and_stops_its_own_chain
 
     // Sound again, the identical segment goes in; what was there is there once, ahead of what was
     // missing, and the reader makes it good.
-    store(&queue.sink().await, &left).await;
-    let arrived = queue.drain().await;
+    store(&place.sink().await, &left).await;
+    let arrived = place.arrived().await;
     let positions = arrived.iter().filter(|r| r.chain == *ill.chain()).map(|r| r.sequence);
     assert_eq!(positions.collect::<Vec<_>>(), [0, 1, 3, 4, 2]);
     let of =
@@ -70,9 +66,9 @@ async fn a_message_that_fails_is_never_acknowledged_over_and_stops_its_own_chain
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn in_strict_order_nothing_is_sent_behind_a_message_that_failed() {
-    let queue = Queue::create(emulator()).await;
+    let place = Place::create(emulator()).await;
     let mut chains: Vec<TestChain> = (0..4).map(|_| TestChain::new()).collect();
-    let (ill, at) = (chains[1].chain().to_string(), queue.at);
+    let (ill, at) = (chains[1].chain().to_string(), place.at);
     let service = Service::start(move |request| {
         let body = request.json();
         let mut groups: Vec<String> = Vec::new();
@@ -87,7 +83,7 @@ async fn in_strict_order_nothing_is_sent_behind_a_message_that_failed() {
             entry["MessageGroupId"] == *ill && sequence(entry) == 2
         }))
     });
-    let config = queue.config_through(service.address()).with_strict_order();
+    let config = place.config_through(service.address()).with_strict_order();
     let sink = SqsSink::connect(config).await.unwrap();
     let segments: Vec<_> = chains.iter_mut().map(|chain| chain.extend(5)).collect();
     let outcomes = append(&sink, &segments.iter().collect::<Vec<_>>()).await;
@@ -104,8 +100,8 @@ async fn in_strict_order_nothing_is_sent_behind_a_message_that_failed() {
     let error = failure(&sink, &chains[1].segment(2..=4)).await;
     assert_eq!(error.kind(), SinkErrorKind::Exhausted);
     assert!(!error.maybe_applied(), "nothing was sent behind it: {error}");
-    store(&queue.sink().await, &chains[1].segment(2..=4)).await;
-    let arrived = queue.drain().await;
+    store(&place.sink().await, &chains[1].segment(2..=4)).await;
+    let arrived = place.arrived().await;
     for chain in &chains {
         let of_chain = arrived.iter().filter(|r| r.chain == *chain.chain());
         assert_eq!(of_chain.map(|r| r.sequence).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
@@ -115,24 +111,24 @@ async fn in_strict_order_nothing_is_sent_behind_a_message_that_failed() {
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn the_same_event_again_is_one_message_also_after_it_was_deleted() {
-    let queue = Queue::create(emulator()).await;
-    let sink = queue.sink().await;
+    let place = Place::create(emulator()).await;
+    let sink = place.sink().await;
     let mut chain = TestChain::new();
     let segment = chain.extend(12);
     store(&sink, &segment).await;
     store(&sink, &segment).await;
-    assert_eq!(queue.drain().await.len(), 12);
+    assert_eq!(place.arrived().await.len(), 12);
     store(&sink, &segment).await;
-    assert!(queue.drain().await.is_empty());
+    assert!(place.arrived().await.is_empty());
 }
 
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn a_message_says_tenant_type_and_hash_without_being_opened() {
-    let queue = Queue::create(emulator()).await;
+    let place = Place::create(emulator()).await;
     let mut chain = TestChain::new();
-    store(&queue.sink().await, &chain.extend(2)).await;
-    let receive = queue.client().receive_message().queue_url(queue.url());
+    store(&place.sink().await, &chain.extend(2)).await;
+    let receive = place.client().receive_message().queue_url(place.url());
     let receive = receive.max_number_of_messages(10).message_attribute_names("All");
     let receive = receive.message_system_attribute_names("All".into());
     let messages = receive.send().await.unwrap().messages.unwrap();
@@ -155,12 +151,12 @@ async fn a_message_says_tenant_type_and_hash_without_being_opened() {
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn text_that_a_queue_does_not_take_comes_back_all_the_same() {
-    let queue = Queue::create(emulator()).await;
+    let place = Place::create(emulator()).await;
     let mut chain = TestChain::new();
     let text = "\u{fffe}\u{ffff}\u{0}\u{1b}\u{7f}\u{feff}";
-    store(&queue.sink().await, &chain.extend_with(vec![Part::text("output", text).commit()])).await;
-    store(&queue.sink().await, &chain.extend(1)).await;
-    assert_eq!(in_order(queue.drain().await), chain.records());
+    store(&place.sink().await, &chain.extend_with(vec![Part::text("output", text).commit()])).await;
+    store(&place.sink().await, &chain.extend(1)).await;
+    assert_eq!(in_order(place.arrived().await), chain.records());
 }
 
 #[tokio::test]
@@ -168,9 +164,7 @@ async fn what_the_service_answers_is_an_error_of_its_kind_without_its_words() {
     use SinkErrorKind::{
         Exhausted, Misconfigured, PermissionDenied, Rejected, Unauthenticated, Unavailable,
     };
-    let mut chain = TestChain::new();
-    let segment = chain.extend_with(vec![Part::text("output", "canary-4111").commit()]);
-    for (status, code, kind, retryable) in [
+    let answers = [
         (400, "RequestThrottled", Exhausted, true),
         (400, "ThrottlingException", Exhausted, true),
         (400, "QueueDoesNotExist", Misconfigured, false),
@@ -182,19 +176,8 @@ async fn what_the_service_answers_is_an_error_of_its_kind_without_its_words() {
         (400, "InvalidMessageContents", Rejected, false),
         (500, "InternalFailure", Unavailable, true),
         (503, "ServiceUnavailable", Unavailable, true),
-    ] {
-        let service = Service::start(move |_| {
-            let error = json!({ "__type": code, "message": "value 'canary-4111' is wrong" });
-            Answer::Send(Response::json(status, &error))
-        });
-        let queue = Queue::known("audit.fifo", "large", service.address());
-        let error = failure(&queue.sink().await, &segment).await;
-        assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{error}");
-        let text = format!("{error} {error:?}");
-        assert!(text.contains(code) && text.contains("queue audit.fifo"), "{text}");
-        assert!(!text.contains("canary") && !text.contains(SECRET), "{text}");
-        assert_eq!(error.maybe_applied(), kind == Unavailable, "{text}");
-    }
+    ];
+    answers_are_errors_of_their_kind(&answers, |config| config).await;
 }
 
 #[tokio::test]
@@ -211,8 +194,8 @@ async fn a_failure_of_one_message_is_of_its_kind_and_only_a_refused_one_stops_it
             let failed = json!([{ "Id": "0", "Code": code, "SenderFault": true }]);
             Answer::Send(Response::json(200, &json!({ "Successful": [], "Failed": failed })))
         });
-        let queue = Queue::known("audit.fifo", "large", service.address());
-        let error = failure(&queue.sink().await, &segment).await;
+        let place = Place::known(NAME, "large", service.address());
+        let error = failure(&place.sink().await, &segment).await;
         assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{error}");
     }
 }
@@ -224,7 +207,7 @@ async fn an_answer_that_leaves_messages_out_acknowledges_none_of_them() {
         let taken = [taken("3"), taken("0"), taken("1")];
         Answer::Send(Response::json(200, &json!({ "Successful": taken, "Failed": [] })))
     });
-    let sink = Queue::known("audit.fifo", "large", service.address()).sink().await;
+    let sink = Place::known(NAME, "large", service.address()).sink().await;
     let mut chain = TestChain::new();
     let outcomes = append(&sink, &[&chain.extend(4)]).await;
     assert!(matches!(outcomes[..], [SegmentOutcome::Prefix { through: 1 }]), "{outcomes:?}");
@@ -232,80 +215,13 @@ async fn an_answer_that_leaves_messages_out_acknowledges_none_of_them() {
 
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
-async fn a_queue_that_is_missing_is_an_error_of_check_and_append() {
-    let queue = Queue::known("no-such-queue.fifo", "no-such-bucket", emulator());
-    let sink = queue.sink().await;
-    for error in
-        [sink.check().await.unwrap_err(), failure(&sink, &TestChain::new().extend(1)).await]
-    {
-        assert_eq!(error.kind(), SinkErrorKind::Misconfigured);
-        assert!(error.to_string().contains("queue no-such-queue.fifo"), "{error}");
-        assert!(error.to_string().contains("create it"), "{error}");
-    }
-}
-
-#[tokio::test]
-#[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
-async fn check_is_content_with_a_sound_queue_and_names_what_is_wrong() {
-    let queue = Queue::create(emulator()).await;
-    queue.sink().await.check().await.unwrap();
-    let lost = Queue::known(&queue.name, "no-such-bucket", queue.at);
-    let error = lost.sink().await.check().await.unwrap_err();
-    assert_eq!(error.kind(), SinkErrorKind::Misconfigured);
-    assert!(error.to_string().contains("no-such-bucket"), "{error}");
-
-    let set = queue.client().set_queue_attributes().queue_url(queue.url());
+async fn check_names_a_queue_that_takes_smaller_messages() {
+    let place = Place::create(emulator()).await;
+    let set = place.client().set_queue_attributes().queue_url(place.url());
     set.attributes(QueueAttributeName::MaximumMessageSize, "2048").send().await.unwrap();
-    let error = queue.sink().await.check().await.unwrap_err();
+    let error = place.sink().await.check().await.unwrap_err();
     assert_eq!(error.kind(), SinkErrorKind::Misconfigured);
     assert!(error.to_string().contains("raise MaximumMessageSize"), "{error}");
-}
-
-#[tokio::test]
-#[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
-async fn a_service_that_hangs_or_breaks_off_may_have_applied_and_one_that_refuses_has_not() {
-    let queue = Queue::create(emulator()).await;
-    let proxy = Proxy::start(queue.at);
-    let sink = SqsSink::connect(impatient(queue.config_through(proxy.address()))).await.unwrap();
-    let mut chain = TestChain::new();
-    store(&sink, &chain.extend(1)).await;
-    let segment = chain.extend(2);
-    for (behaviour, kind, maybe_applied) in [
-        (Behaviour::HalfOpen, SinkErrorKind::Timeout, true),
-        (Behaviour::ResetAfterCommit { after: 0 }, SinkErrorKind::Unavailable, true),
-        (Behaviour::Refuse, SinkErrorKind::Unavailable, false),
-    ] {
-        proxy.set(behaviour);
-        let mut error = failure(&sink, &segment).await;
-        if behaviour == Behaviour::Refuse && error.maybe_applied() {
-            // It met a connection that was open still; the next one is new.
-            error = failure(&sink, &segment).await;
-        }
-        assert_eq!((error.kind(), error.maybe_applied()), (kind, maybe_applied), "{error}");
-        assert!(error.is_retryable());
-    }
-    proxy.set(Behaviour::Pass);
-    store(&sink, &segment).await;
-    assert_eq!(in_order(queue.drain().await), chain.records());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "starts servers/aws"]
-async fn a_service_that_went_away_and_came_back_has_what_was_acknowledged_and_takes_the_rest() {
-    let server = Instance::start("aws");
-    let at = server.variable("AUDIT_TEST_AWS").strip_prefix("http://").unwrap().parse().unwrap();
-    let queue = Queue::create(at).await;
-    let sink = SqsSink::connect(impatient(queue.config())).await.unwrap();
-    let mut chain = TestChain::new();
-    store(&sink, &chain.extend(5)).await;
-    server.stop();
-    let segment = chain.extend(5);
-    for error in [sink.check().await.unwrap_err(), failure(&sink, &segment).await] {
-        assert!(error.is_retryable(), "{error}");
-    }
-    server.restart();
-    store(&sink, &segment).await;
-    assert_eq!(in_order(queue.drain().await), chain.records());
 }
 
 #[tokio::test]
@@ -313,11 +229,4 @@ async fn a_configuration_that_cannot_be_one_is_refused() {
     let error = SqsSink::connect(SqsConfig::new("https://sqs/0/audit")).await.unwrap_err();
     assert_eq!(error.kind(), SinkErrorKind::Misconfigured);
     assert!(error.to_string().contains(".fifo"), "{error}");
-}
-
-#[tokio::test]
-async fn an_empty_batch_asks_nothing_of_the_service() {
-    let sink = Queue::known("audit.fifo", "large", ([127, 0, 0, 1], 1).into()).sink().await;
-    let ack = sink.append(&Batch::new(Vec::new())).await.unwrap();
-    assert!(ack.outcomes.is_empty());
 }

@@ -7,23 +7,25 @@ use agent_audit_core::{
     id::TenantId,
     sink::{ChainRef, SinkErrorKind},
 };
-use agent_audit_test_support::service::{Answer, Response, Service};
+use agent_audit_test_support::{
+    service::{Answer, Response, Service},
+    sinks::store,
+};
 use serde_json::json;
 
 use crate::{
-    in_order,
-    queue::{Queue, emulator},
-    store,
+    place::{NAME, Place},
+    shared::{emulator, in_order},
 };
 
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn what_is_not_deleted_comes_again_and_holds_up_its_chain_alone() {
-    let queue = Queue::create(emulator()).await;
+    let place = Place::create(emulator()).await;
     let (mut one, mut two) = (TestChain::new(), TestChain::new());
-    store(&queue.sink().await, &one.extend(12)).await;
-    store(&queue.sink().await, &two.extend(1)).await;
-    let reader = queue.reader().await.with_visibility(Duration::from_secs(600));
+    store(&place.sink().await, &one.extend(12)).await;
+    store(&place.sink().await, &two.extend(1)).await;
+    let reader = place.reader().await.with_visibility(Duration::from_secs(600));
     let first = reader.receive().await.unwrap();
     assert_eq!(first.len(), 10);
     // The rest of the chain waits; the other chain does not.
@@ -34,16 +36,16 @@ async fn what_is_not_deleted_comes_again_and_holds_up_its_chain_alone() {
     assert!(reader.receive().await.unwrap().is_empty());
 
     reader.release(&first).await.unwrap();
-    let arrived = queue.drain().await;
+    let arrived = place.arrived().await;
     assert_eq!(in_order(arrived), one.records());
 }
 
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn a_strangers_message_is_reported_and_can_be_deleted() {
-    let queue = Queue::create(emulator()).await;
+    let place = Place::create(emulator()).await;
     let mut chain = TestChain::new();
-    let sink = queue.sink().await;
+    let sink = place.sink().await;
     store(&sink, &chain.extend(1)).await;
     let group = chain.chain().to_string();
     let line = chain.records()[0].to_json_line().unwrap();
@@ -55,12 +57,12 @@ async fn a_strangers_message_is_reported_and_can_be_deleted() {
         ("globex/c-1", &line, "its chain's group"),
     ];
     for (at, (group, body, _)) in strange.iter().enumerate() {
-        let send = queue.client().send_message().queue_url(queue.url()).message_body(*body);
+        let send = place.client().send_message().queue_url(place.url()).message_body(*body);
         let send = send.message_group_id(*group).message_deduplication_id(at.to_string());
         send.send().await.unwrap();
     }
     store(&sink, &chain.extend(1)).await;
-    let reader = queue.reader().await;
+    let reader = place.reader().await;
     let mut good = Vec::new();
     let mut bad = Vec::new();
     while good.len() + bad.len() < 6 {
@@ -87,12 +89,12 @@ async fn a_strangers_message_is_reported_and_can_be_deleted() {
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn a_chain_with_a_long_name_is_kept_together() {
-    let queue = Queue::create(emulator()).await;
+    let place = Place::create(emulator()).await;
     let name = "a".repeat(128);
     let chain = ChainRef::new(TenantId::new(&name).unwrap(), name.parse().unwrap());
     let mut chain = TestChain::at(chain);
-    store(&queue.sink().await, &chain.extend(4)).await;
-    assert_eq!(in_order(queue.drain().await), chain.records());
+    store(&place.sink().await, &chain.extend(4)).await;
+    assert_eq!(in_order(place.arrived().await), chain.records());
 }
 
 #[tokio::test]
@@ -109,8 +111,8 @@ async fn a_message_that_was_not_deleted_is_an_error() {
             },
         ))
     });
-    let queue = Queue::known("audit.fifo", "large", service.address());
-    let reader = queue.reader().await;
+    let place = Place::known(NAME, "large", service.address());
+    let reader = place.reader().await;
     let messages = reader.receive().await.unwrap();
     for error in
         [reader.delete(&messages).await.unwrap_err(), reader.release(&messages).await.unwrap_err()]

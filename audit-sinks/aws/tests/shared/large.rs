@@ -1,4 +1,4 @@
-//! Events that are larger than a record may be.
+//! Events that are larger than a message may be.
 
 use std::net::SocketAddr;
 
@@ -7,12 +7,12 @@ use agent_audit_core::{
     content::Part,
     sink::{Segment, SegmentOutcome, SinkErrorKind},
 };
-use agent_audit_kinesis::{ClaimConfig, KinesisSink};
+use agent_audit_test_support::sinks::{append, failure, store};
 
-use crate::{
-    append, failure, in_order, store,
-    stream::{Stream, emulator},
-};
+use super::{emulator, in_order};
+use crate::place::{ClaimConfig, Place, Sink};
+
+const CLAIM: &str = r#"{"claim":"#;
 
 fn with_content(chain: &mut TestChain, bytes: usize) -> Segment {
     chain.extend_with(vec![Part::text("output", "x".repeat(bytes)).commit()])
@@ -21,61 +21,63 @@ fn with_content(chain: &mut TestChain, bytes: usize) -> Segment {
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn an_event_of_three_mebibytes_goes_by_reference_and_comes_back_whole() {
-    let stream = Stream::create(emulator()).await;
-    let sink = stream.sink().await;
+    let place = Place::create(emulator()).await;
+    let sink = place.sink().await;
     let mut chain = TestChain::new();
     store(&sink, &chain.extend(3)).await;
     store(&sink, &with_content(&mut chain, 3 << 20)).await;
     store(&sink, &chain.extend(2)).await;
 
     let claims: Vec<_> =
-        stream.texts().await.into_iter().filter(|text| text.starts_with(r#"{"claim":"#)).collect();
+        place.texts().await.into_iter().filter(|text| text.starts_with(CLAIM)).collect();
     let [claim] = &claims[..] else { panic!("{} claims", claims.len()) };
     assert!(claim.len() < 1_000, "{claim}");
     let claim: serde_json::Value = serde_json::from_str(claim).unwrap();
     let line = chain.records()[3].to_json_line().unwrap();
     assert_eq!(claim["claim"]["bytes"], line.len());
-    assert_eq!(claim["claim"]["bucket"], stream.bucket);
+    assert_eq!(claim["claim"]["bucket"], place.bucket);
     assert_eq!(claim["event_hash"], chain.records()[3].event_hash().to_string());
     let key = claim["claim"]["key"].as_str().unwrap();
-    let object = stream.s3().get_object().bucket(&stream.bucket).key(key).send().await.unwrap();
+    let object = place.s3().get_object().bucket(&place.bucket).key(key).send().await.unwrap();
     assert_eq!(object.body.collect().await.unwrap().to_vec(), line.as_bytes());
-    assert_eq!(in_order(stream.everything().await), chain.records());
 
-    // The same event again is the same object.
+    // The same event again is the same object, and for a reader the same event.
     store(&sink, &chain.segment(3..=3)).await;
-    let objects = stream.s3().list_objects_v2().bucket(&stream.bucket).send().await.unwrap();
+    let objects = place.s3().list_objects_v2().bucket(&place.bucket).send().await.unwrap();
     assert_eq!(objects.contents().len(), 1);
-    assert_eq!(in_order(stream.everything().await), chain.records());
+    assert_eq!(in_order(place.arrived().await), chain.records());
 }
 
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
-async fn a_record_of_the_largest_size_is_put_as_it_is_and_a_byte_more_goes_by_reference() {
-    let stream = Stream::create(emulator()).await;
-    let sink = stream.sink().await;
+async fn a_message_of_the_largest_size_is_sent_as_it_is_and_a_byte_more_goes_by_reference() {
+    const MOST: usize = 1 << 20;
+    let place = Place::create(emulator()).await;
+    let sink = Sink::connect(place.config_of_largest()).await.unwrap();
     let mut chain = TestChain::new();
     store(&sink, &chain.extend(1)).await;
     // The lengths of the content's size and of the sequence are the same for all of these.
     with_content(&mut chain, 1_000_000);
-    let line = chain.records()[1].to_json_line().unwrap().len() + chain.chain().to_string().len();
+    let record = &chain.records()[1];
+    let overhead = Place::overhead(chain.chain(), record);
+    let fits = 1_000_000 + MOST - record.to_json_line().unwrap().len() - overhead;
     store(&sink, &chain.segment(1..=1)).await;
-    store(&sink, &with_content(&mut chain, 1_000_000 + (1 << 20) - line)).await;
-    store(&sink, &with_content(&mut chain, 1_000_000 + (1 << 20) - line + 1)).await;
-    let texts = stream.texts().await;
+    store(&sink, &with_content(&mut chain, fits)).await;
+    store(&sink, &with_content(&mut chain, fits + 1)).await;
+    let texts = place.texts().await;
     let longest = texts.iter().map(String::len).max().unwrap();
-    assert_eq!(longest + chain.chain().to_string().len(), 1 << 20);
-    assert_eq!(texts.iter().filter(|text| text.starts_with(r#"{"claim":"#)).count(), 1);
-    assert_eq!(in_order(stream.everything().await), chain.records());
+    assert_eq!(longest + overhead, MOST);
+    assert_eq!(texts.iter().filter(|text| text.starts_with(CLAIM)).count(), 1);
+    assert_eq!(in_order(place.arrived().await), chain.records());
 }
 
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn without_a_bucket_a_large_event_is_refused_and_never_truncated() {
-    let stream = Stream::create(emulator()).await;
-    let mut config = stream.config();
+    let place = Place::create(emulator()).await;
+    let mut config = place.config();
     config.claims = None;
-    let sink = KinesisSink::connect(config).await.unwrap();
+    let sink = Sink::connect(config).await.unwrap();
     let (mut large, mut sound) = (TestChain::new(), TestChain::new());
     large.extend(2);
     with_content(&mut large, 2 << 20);
@@ -86,19 +88,19 @@ async fn without_a_bucket_a_large_event_is_refused_and_never_truncated() {
     let error = failure(&sink, &large.segment(2..=2)).await;
     assert_eq!(error.kind(), SinkErrorKind::Rejected);
     assert!(error.to_string().contains("set a bucket for large events"), "{error}");
-    assert!(stream.texts().await.iter().all(|text| text.len() < 10_000));
+    assert!(place.texts().await.iter().all(|text| text.len() < 10_000));
 }
 
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn trouble_with_the_objects_holds_up_no_chain_without_them_and_is_worth_a_retry() {
-    let stream = Stream::create(emulator()).await;
+    let place = Place::create(emulator()).await;
     let nobody: SocketAddr = ([127, 0, 0, 1], 1).into();
     for claims in [
-        ClaimConfig::new("no-such-bucket").with_endpoint(format!("http://{}", stream.at)),
-        ClaimConfig::new(&stream.bucket).with_endpoint(format!("http://{nobody}")),
+        ClaimConfig::new("no-such-bucket").with_endpoint(format!("http://{}", place.at)),
+        ClaimConfig::new(&place.bucket).with_endpoint(format!("http://{nobody}")),
     ] {
-        let sink = KinesisSink::connect(stream.config().with_claims(claims)).await.unwrap();
+        let sink = Sink::connect(place.config().with_claims(claims)).await.unwrap();
         let (mut large, mut also, mut sound) =
             (TestChain::new(), TestChain::new(), TestChain::new());
         let (one, two) = (with_content(&mut large, 2 << 20), with_content(&mut also, 2 << 20));
@@ -115,8 +117,8 @@ async fn trouble_with_the_objects_holds_up_no_chain_without_them_and_is_worth_a_
             assert!(error.is_retryable() && !error.maybe_applied(), "{error}");
             assert!(error.to_string().contains("large event"), "{error}");
         }
-        store(&stream.sink().await, &one).await;
-        let arrived = stream.everything().await;
+        store(&place.sink().await, &one).await;
+        let arrived = place.arrived().await;
         let of_chain = arrived.into_iter().filter(|r| r.chain == *large.chain());
         assert_eq!(in_order(of_chain), large.records());
     }
@@ -125,12 +127,12 @@ async fn trouble_with_the_objects_holds_up_no_chain_without_them_and_is_worth_a_
 #[tokio::test]
 #[ignore = "needs AUDIT_TEST_AWS: servers/with aws -- cargo test -- --include-ignored"]
 async fn an_object_that_was_changed_or_is_gone_is_found_out_and_the_rest_goes_on() {
-    let stream = Stream::create(emulator()).await;
-    let sink = stream.sink().await;
+    let place = Place::create(emulator()).await;
+    let sink = place.sink().await;
     let mut chain = TestChain::new();
     store(&sink, &with_content(&mut chain, 2 << 20)).await;
     store(&sink, &chain.extend(1)).await;
-    let objects = stream.s3().list_objects_v2().bucket(&stream.bucket).send().await.unwrap();
+    let objects = place.s3().list_objects_v2().bucket(&place.bucket).send().await.unwrap();
     let key = objects.contents()[0].key().unwrap();
     let line = chain.records()[0].to_json_line().unwrap();
     let same_length = line.replacen('x', "y", 1);
@@ -139,24 +141,20 @@ async fn an_object_that_was_changed_or_is_gone_is_found_out_and_the_rest_goes_on
         (Some("short".to_owned()), "not what the claim says"),
         (None, "is gone"),
     ] {
-        let s3 = stream.s3();
+        let s3 = place.s3();
         match body {
             Some(body) => {
-                let put = s3.put_object().bucket(&stream.bucket).key(key);
+                let put = s3.put_object().bucket(&place.bucket).key(key);
                 put.body(body.into_bytes().into()).send().await.unwrap();
             }
             None => {
-                s3.delete_object().bucket(&stream.bucket).key(key).send().await.unwrap();
+                s3.delete_object().bucket(&place.bucket).key(key).send().await.unwrap();
             }
         }
-        let mut reader = stream.reader().await;
-        let mut records = Vec::new();
-        while records.len() < 2 {
-            records.extend(reader.receive().await.unwrap());
-        }
-        let error = records[0].received.as_ref().unwrap_err();
+        let received = place.look(2).await;
+        let error = received[0].as_ref().unwrap_err();
         assert_eq!(error.kind(), SinkErrorKind::Corrupt);
         assert!(error.to_string().contains(says), "{error}");
-        assert_eq!(records[1].received.as_ref().unwrap().record, chain.records()[1]);
+        assert_eq!(received[1].as_ref().unwrap().record, chain.records()[1]);
     }
 }
