@@ -25,6 +25,7 @@ use agent_audit_core::{
     sink::{Batch, Segment, SegmentOutcome, Sink},
 };
 use agent_audit_s3::{Lock, S3Archive, S3Config, S3Sink};
+use agent_audit_test_support::race::Race;
 use aws_sdk_s3::{
     Client,
     config::{BehaviorVersion, Builder, Credentials, Region},
@@ -58,17 +59,12 @@ enum Way {
     PutOne,
 }
 
-const WAYS: [(Way, &str); 4] = [
-    (Way::Sink, "the sink"),
-    (Way::EncodePutBoth, "encode, put both"),
-    (Way::EncodePutOne, "encode, put one"),
-    (Way::PutOne, "put one"),
-];
+const WAYS: [Way; 4] = [Way::Sink, Way::EncodePutBoth, Way::EncodePutOne, Way::PutOne];
 
 async fn measure(url: &str, chains: usize, events: usize) {
     let raw = Raw { client: client(url), bucket: String::new() };
-    let mut times: [Vec<f64>; WAYS.len()] = Default::default();
-    let (mut bytes, mut turn) = (0, 0);
+    let mut race = Race::new(["the sink", "encode, put both", "encode, put one", "put one"]);
+    let mut bytes = 0;
     for _ in 0..ROUNDS {
         let raw = Raw { bucket: format!("bench-{}", ChainId::random()), ..raw.clone() };
         let create = raw.client.create_bucket().bucket(&raw.bucket);
@@ -97,37 +93,18 @@ async fn measure(url: &str, chains: usize, events: usize) {
             let manifest = Bytes::from(object.manifest);
             objects.push(Object { segment: segment.clone(), body, manifest });
         }
-        for step in 0..WAYS.len() {
-            let at = (turn + step) % WAYS.len();
-            let second = if matches!(WAYS[at].0, Way::Sink) { next() } else { Batch::default() };
+        for at in race.round() {
+            let second = if matches!(WAYS[at], Way::Sink) { next() } else { Batch::default() };
             let start = Instant::now();
-            match WAYS[at].0 {
+            match WAYS[at] {
                 Way::Sink => accepted(&sink, &second).await,
                 way => raw.put_all(way, &objects).await,
             }
-            times[at].push(start.elapsed().as_secs_f64());
-        }
-        turn += 1;
-    }
-    #[allow(clippy::cast_precision_loss, reason = "a measurement")]
-    let (all, kib) = ((chains * events) as f64, bytes as f64 / 1024.0);
-    println!("{chains:>4} x {events:>6} ({kib:.0} KiB compressed)");
-    for ((way, name), of_way) in WAYS.iter().zip(&times) {
-        print!("  {name:<16} {:>9.0} events/s", all / median(of_way.iter().copied()));
-        match way {
-            Way::Sink => println!(),
-            _ => {
-                let ratios = of_way.iter().zip(&times[0]).map(|(other, sink)| other / sink);
-                println!("; the sink has {:.2} of it", median(ratios));
-            }
+            race.took(at, start.elapsed().as_secs_f64());
         }
     }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    println!("{chains:>4} x {events:>6} ({} KiB compressed)", bytes >> 10);
+    print!("{}", race.report(u32::try_from(chains * events).unwrap()));
 }
 
 /// What one chain gets.
