@@ -108,6 +108,16 @@ pub(crate) async fn open(name: &str, tenant: Option<&TenantId>) -> Result<Opened
             use agent_audit_clickhouse::{ClickHouseConfig, ClickHouseEvents};
             Arc::new(ClickHouseEvents::new(ClickHouseConfig::from_env()?)?)
         }
+        #[cfg(feature = "s3")]
+        Some("s3") => {
+            use agent_audit_s3::{S3Config, S3Events};
+            let config = S3Config::from_env()?;
+            // The copy that questions are answered from: kept where it is named, else for this time.
+            match std::env::var_os("AGENT_AUDIT_S3_COPY") {
+                Some(dir) => Arc::new(S3Events::open(config, dir).await?),
+                None => Arc::new(S3Events::temporary(config).await?),
+            }
+        }
         Some(kind) => {
             return Err(Failure::new(format!(
                 "the store `{kind}:` is not known: use one of {}, or a build with the feature `{kind}`",

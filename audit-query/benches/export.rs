@@ -28,7 +28,8 @@ fn main() {
     let attempts = Filter::new().event_type("tool.attempted");
 
     let start = Instant::now();
-    let all = ledger.each(&Filter::new(), Order::Chain, true, |_| Ok(true));
+    let everything = Filter::new();
+    let all = ledger.each(&everything, Order::Chain, true, |_| Ok(true));
     pollster::block_on(all).unwrap();
     println!(
         "{events} events; reading all of them: {:.1} s, peak {}",

@@ -24,8 +24,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod completeness;
 mod access;
+pub mod completeness;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod content;

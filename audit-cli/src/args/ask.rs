@@ -101,7 +101,8 @@ pub(crate) struct FilterArgs {
 impl FilterArgs {
     pub(crate) fn filter(&self, zone: &Zone) -> Result<Filter, Failure> {
         let mut filter = Filter::new();
-        let texts: [(&[String], fn(Filter, &str) -> Filter); 7] = [
+        type Texts<'a> = (&'a [String], fn(Filter, &str) -> Filter);
+        let texts: [Texts<'_>; 7] = [
             (&self.model, Filter::model),
             (&self.model_version, Filter::model_version),
             (&self.provider, Filter::provider),

@@ -148,8 +148,7 @@ proptest! {
             prop_assert_eq!(between.verify(&key, &root), Err(EntryProofError::Neighbours));
         }
         // Nor does pretending that the index ends, or begins, beside it.
-        for at in 0..expected.len() {
-            let ((side_field, side_value), _) = &expected[at];
+        for ((side_field, side_value), _) in &expected {
             let side_key = side_field.key(side_value);
             let EntryProof::Present { positions, inclusion } = index.prove(&side_key) else {
                 return Err(TestCaseError::fail("it is there"));

@@ -149,7 +149,7 @@ impl Answer {
         }
         let mut unproven = Vec::new();
         let mut reached = 0;
-        for range in self.covered.iter().cloned().chain([last.size..last.size]) {
+        for range in self.covered.iter().cloned().chain(std::iter::once(last.size..last.size)) {
             if reached < range.start {
                 unproven.push(reached..range.start);
             }

@@ -128,9 +128,9 @@ impl Input {
 /// A session with a model, tools, a review, a sub-agent, a person concerned; a little different for
 /// each number.
 async fn conversation(log: &AuditLog, tenant: &TenantId, number: usize) {
-    let agent = if number % 3 == 0 { "billing-agent" } else { "support-agent" };
+    let agent = if number.is_multiple_of(3) { "billing-agent" } else { "support-agent" };
     let session = log.session(tenant, format!("session-{number:02}"), agent).unwrap();
-    let session = if number % 2 == 0 {
+    let session = if number.is_multiple_of(2) {
         session.with_subject(SubjectId::new(format!("person-{}", number % 4)).unwrap())
     } else {
         session
@@ -209,9 +209,9 @@ async fn model(
     tool: &str,
     after: Option<EventId>,
 ) -> EventId {
-    let version = if number % 2 == 0 { "2026-05-01" } else { "2026-08-06" };
-    let requested = if number % 5 == 0 { "claude-sonnet" } else { "gpt-4o" };
-    let provider = if number % 5 == 0 { "anthropic" } else { "openai" };
+    let version = if number.is_multiple_of(2) { "2026-05-01" } else { "2026-08-06" };
+    let requested = if number.is_multiple_of(5) { "claude-sonnet" } else { "gpt-4o" };
+    let provider = if number.is_multiple_of(5) { "anthropic" } else { "openai" };
     let mut asked = ModelCall::new(provider, requested).with_context(
         ContextRole::User,
         "text/plain",

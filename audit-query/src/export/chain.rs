@@ -189,12 +189,13 @@ impl<'a> Chains<'a> {
     fn check(&self, open: &OpenChain, found: &Found) -> Result<(), QueryError> {
         let at = found.sequence();
         match &open.proven {
-            Some(proven) if at < proven.size() => {
-                if !proven.holds(found)? {
+            Some(proven) if at < proven.size() => match proven.holds(found)? {
+                true => {}
+                false => {
                     let what = format!("event {} changed while it was read", found.event_id());
                     return Err(disagrees(self.ledger, &open.id, &what));
                 }
-            }
+            },
             _ if open.run.as_ref().is_some_and(|run| run.next() == at)
                 && previous_hash(found)? != open.head =>
             {

@@ -24,8 +24,10 @@ pub(super) async fn write(
 ) -> Result<bool, QueryError> {
     let Some(checkpoints) = checkpoints else { return Ok(false) };
     let criteria = Criteria::from_filter(filter)?;
+    // The last checkpoint is the one that the proofs of the events lead to.
     let indexed = |chain: &ChainId| {
-        checkpoints.of(chain).iter().any(|signed| !signed.unverified().extensions.is_empty())
+        let last = checkpoints.of(chain).last();
+        last.is_some_and(|signed| !signed.unverified().extensions.is_empty())
     };
     if chains.is_empty() || !chains.iter().all(indexed) {
         return Ok(false);

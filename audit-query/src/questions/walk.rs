@@ -156,7 +156,7 @@ impl Ledger {
         let (events, distances) = self.downstream(vec![origin], reach).await?;
         let mut reached = BTreeMap::new();
         for (id, distance) in distances {
-            let links = events.get(&id).map(|found| named(found)).transpose()?.unwrap_or_default();
+            let links = events.get(&id).map(named).transpose()?.unwrap_or_default();
             let links = if distance == 0 { Vec::new() } else { links };
             let among = links.into_iter().filter(|link| events.contains_key(&link.cause)).collect();
             reached.insert(id, (distance, among));

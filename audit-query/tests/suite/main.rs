@@ -8,6 +8,7 @@ use agent_audit_core::{
     sink::{Batch, Segment, Sink},
 };
 use agent_audit_query::{
+    EventStore, Joined,
     conformance::{Input, assert_same_answers},
     scan::Scanned,
 };

@@ -11,7 +11,8 @@ use crate::{
 #[test]
 fn a_manifest_that_does_not_count_what_is_there_is_named() {
     let scene = Scene::new();
-    let changes: [(&str, fn(&mut Manifest)); 6] = [
+    type Change = (&'static str, fn(&mut Manifest));
+    let changes: [Change; 6] = [
         ("does not count", |manifest| manifest.counts.parts += 1),
         ("does not count", |manifest| manifest.counts.evidence += 1),
         ("acme/chain-a", |manifest| manifest.chains[0].runs += 1),

@@ -3,6 +3,7 @@
 mod claims;
 mod erasure;
 mod files;
+mod index;
 mod keys;
 mod made;
 #[cfg(feature = "parquet")]

@@ -7,7 +7,7 @@ use agent_audit_core::{
     hash::Hash,
     id::ChainId,
     key::VerifyingKey,
-    verify::{Finding, FindingKind},
+    verify::{Finding, FindingKind, Severity},
 };
 
 use super::{chains::Chains, files::Files, lines::Lines, report::Draft};
@@ -82,6 +82,7 @@ pub(super) fn check(
             let detail = "are covered by no signed index: whether one of them matches and was left \
                           out cannot be told";
             let finding = find(FindingKind::NotVouched, detail.to_owned());
+            let finding = finding.with_severity(Severity::Warning);
             draft.add(finding.at(unproven.start, unproven.end - 1));
             answer = worse(answer, ExportCompleteness::Unproven);
         }

@@ -136,7 +136,7 @@ fn difference(
     (found, attempted): (&Found, &ToolAttempted),
 ) -> Result<Option<String>, QueryError> {
     if proposed.action != attempted.tool_name {
-        return Ok(Some(format!("{}", proposed.action)));
+        return Ok(Some(proposed.action.clone()));
     }
     if decided.scope.clone().is_none_or(|scope| scope == ReviewScope::Once)
         && let (Some(approved), Some(called)) = (&proposed.proposed_call_id, &attempted.call_id)

@@ -36,7 +36,8 @@ pub(super) async fn look(
                     }
                 }
                 Payload::ToolCompleted(completed) => {
-                    if open.remove(&completed.attempt_event_id).is_none() {
+                    let attempted = open.remove(&completed.attempt_event_id);
+                    if attempted.is_none() {
                         ended.insert(completed.attempt_event_id);
                     }
                 }

@@ -68,7 +68,8 @@ impl<'a> Watch<'a> {
     fn take(&mut self, found: Found) -> Result<(), QueryError> {
         match found.event()?.payload {
             Payload::ReviewProposed(proposed) => {
-                if !self.decided.contains(&proposed.review_id) {
+                let decided = self.decided.contains(&proposed.review_id);
+                if !decided {
                     self.open.insert(proposed.review_id, found);
                 }
             }

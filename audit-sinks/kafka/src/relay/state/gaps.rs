@@ -10,6 +10,9 @@ use agent_audit_core::id::TenantId;
 use super::State;
 use crate::relay::chain::Chain;
 
+/// Whose chain waits, with how many bytes, and its number.
+type Waiting = (TenantId, usize, u64);
+
 impl State {
     /// Keeps in mind whether a chain waits for something. The sinks are asked about it now and then.
     pub(super) fn watch_gap(&mut self, id: u64) {
@@ -57,7 +60,7 @@ impl State {
     /// of another given up.
     fn make_room(&mut self) {
         let room = self.share() / 2;
-        let mut crowds: HashMap<(String, i32), Vec<(TenantId, usize, u64)>> = HashMap::new();
+        let mut crowds: HashMap<(String, i32), Vec<Waiting>> = HashMap::new();
         for id in &self.gapped {
             let Some(chain) = self.chains.get(id) else { continue };
             let waiting = (chain.chain.tenant_id.clone(), chain.waiting_bytes, *id);

@@ -83,7 +83,7 @@ struct Peculiar {
 }
 
 impl Peculiar {
-    fn new(
+    fn sink(
         kept: &MemorySink,
         answer: impl Fn(&Batch) -> Option<Result<BatchAck, SinkError>> + Send + Sync + 'static,
     ) -> Arc<dyn Sink> {
@@ -92,7 +92,7 @@ impl Peculiar {
 
     /// One that fails whole calls in which this tenant has events.
     fn poisoned(kept: &MemorySink, tenant: &'static str, kind: SinkErrorKind) -> Arc<dyn Sink> {
-        Self::new(kept, move |batch| {
+        Self::sink(kept, move |batch| {
             let poison = |segment: &Segment| segment.chain().tenant_id.as_str() == tenant;
             let poisoned = batch.segments().iter().any(poison);
             poisoned.then(|| Err(SinkError::new(kind, "there is poison in it")))
@@ -132,7 +132,7 @@ impl Sink for Peculiar {
 /// that one alone.
 fn sees_the_last_alone(kept: &MemorySink) -> Arc<dyn Sink> {
     let stored = kept.clone();
-    Peculiar::new(kept, move |batch| {
+    Peculiar::sink(kept, move |batch| {
         let [segment] = batch.segments() else { return None };
         let last = (stored.records(segment.chain()).len() as u64).checked_sub(1)?;
         if segment.first() > last {
@@ -267,7 +267,7 @@ async fn an_event_that_is_refused_for_good_takes_none_before_it_along() {
     let mut chain = TestChain::new();
     chain.extend(20);
     let poison = chain.records()[13].event_hash();
-    let sink = Peculiar::new(&kept, move |batch| {
+    let sink = Peculiar::sink(&kept, move |batch| {
         let refused = batch.segments().iter().any(|segment| segment.hashes().contains(&poison));
         refused.then(|| Err(SinkError::new(SinkErrorKind::Rejected, "an event is too large")))
     });
@@ -306,7 +306,7 @@ async fn a_chain_on_which_a_sink_hangs_or_panics_delays_no_other() {
         if !panics {
             hang.faults().inject(Fault::hang_before().tenant("acme").always());
         }
-        let sink = Peculiar::new(&kept, move |batch| {
+        let sink = Peculiar::sink(&kept, move |batch| {
             let poison = |segment: &Segment| segment.chain().tenant_id.as_str() == "acme";
             assert!(!panics || !batch.segments().iter().any(poison), "as it is meant to");
             None
