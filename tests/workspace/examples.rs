@@ -20,8 +20,14 @@ const SHOWN_BY_THEIR_MODULE: [&str; 2] = [
 ];
 
 /// The folders of published code.
-const ROOTS: [&str; 5] =
-    ["src", "audit-core/src", "audit-macros/src", "audit-parquet/src", "audit-sinks"];
+const ROOTS: [&str; 6] = [
+    "src",
+    "audit-core/src",
+    "audit-macros/src",
+    "audit-parquet/src",
+    "audit-query/src",
+    "audit-sinks",
+];
 
 #[test]
 fn every_public_item_has_an_example() {
