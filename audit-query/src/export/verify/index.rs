@@ -13,7 +13,7 @@ use agent_audit_core::{
 use super::{chains::Chains, files::Files, lines::Lines, report::Draft};
 use crate::{
     Filter, QueryError,
-    completeness::{CompletenessProof, Criteria},
+    completeness::{CompletenessProof, Criteria, RefusedProofKind},
     export::{ExportCompleteness, manifest::COMPLETENESS},
 };
 
@@ -49,8 +49,14 @@ pub(super) fn check(
         let found = match proof.verify(events.remove(&id).unwrap_or_default(), keys) {
             Ok(found) => found,
             Err(error) => {
-                let detail = format!("the proof of completeness does not hold: {error}");
-                draft.add(find(FindingKind::Tampered, detail));
+                let kind = match error.kind() {
+                    RefusedProofKind::UnknownKey => FindingKind::UnknownKey,
+                    RefusedProofKind::UnknownVersion => FindingKind::UnknownSchema,
+                    RefusedProofKind::BadSignature => FindingKind::BadSignature,
+                    RefusedProofKind::OtherChain => FindingKind::Foreign,
+                    _ => FindingKind::Tampered,
+                };
+                draft.add(find(kind, format!("the proof of completeness does not hold: {error}")));
                 answer = worse(answer, ExportCompleteness::Unproven);
                 continue;
             }
