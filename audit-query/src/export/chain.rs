@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_audit_core::{
-    canonical,
     checkpoint::SignedCheckpoint,
     hash::Hash,
     id::{ChainId, EventId, TenantId},
@@ -14,6 +13,7 @@ use agent_audit_core::{
 use super::{
     checkpoints::{CheckpointLine, LogCheckpoints},
     events::EventFiles,
+    line::canonical_line,
     manifest::{Counts, EVIDENCE, EVIDENCE_PROOFS, ExportedChain, Format, PROOFS, ProvenAt},
     output::{Output, Writing},
     parts::{self, Part, Reason},
@@ -350,7 +350,7 @@ impl OpenChain {
 
 /// A value as one line of canonical JSON.
 pub(super) fn line(value: &impl serde::Serialize) -> Result<Vec<u8>, QueryError> {
-    let mut bytes = canonical::to_vec(value).map_err(|error| {
+    let mut bytes = canonical_line(value).map_err(|error| {
         QueryError::invalid("a line of the export cannot be written").with_source(error)
     })?;
     bytes.push(b'\n');

@@ -38,6 +38,7 @@ mod complete;
 mod events;
 mod example;
 mod exporter;
+mod line;
 mod manifest;
 mod output;
 mod pages;

@@ -6,11 +6,14 @@ use std::{
     marker::PhantomData,
 };
 
-use agent_audit_core::{canonical, verify::FindingKind};
+use agent_audit_core::verify::FindingKind;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{files::Files, report::Draft};
-use crate::{QueryError, export::output::failed};
+use crate::{
+    QueryError,
+    export::{line::canonical_line, output::failed},
+};
 
 /// Reads one value a line. What is none becomes a finding.
 pub(super) struct Lines<T> {
@@ -53,7 +56,7 @@ impl<T: DeserializeOwned + Serialize> Lines<T> {
             };
             // One spelling alone, so that nothing can hide in a line.
             let value = serde_json::from_slice::<T>(line).ok();
-            match value.filter(|value| canonical::to_vec(value).is_ok_and(|bytes| bytes == line)) {
+            match value.filter(|value| canonical_line(value).is_ok_and(|bytes| bytes == line)) {
                 Some(value) => return Ok(Some((place, value))),
                 None => {
                     draft.find(
