@@ -11,6 +11,7 @@ use agent_audit::{
     content::{PartBody, Salt, commitment},
     event::{Event, EventType},
     hash::{self, Hash},
+    id::TenantId,
     index::{EntryProof, Field, IndexBuilder, IndexRoot},
     journal::{Journal, JournalOptions},
     key::{SigningKey, VerifyingKey},
@@ -403,6 +404,88 @@ fn tenant_checkpoints_are_as_specified() {
     assert_eq!(read.note(1).unwrap().to_string(), note);
     let (first, second) = (read.note(0).unwrap().unverified(), checkpoint);
     read.consistency_proof(1, 2).unwrap().verify(&first.root, &second.root).unwrap();
+}
+
+/// The export of the page is intact, and is what an exporter writes but for the time and its version.
+#[test]
+fn the_export_is_as_specified() {
+    use agent_audit_query::{
+        Filter, Ledger,
+        export::{
+            ExportCompleteness, ExportVerdict, Exporter, LogCheckpoints, VerifyOptions, verify,
+        },
+        scan::Scanned,
+    };
+    let spec = Spec::read();
+    let key = spec.key();
+    let files = [
+        ("checkpoints.ndjson", format!("{}\n", spec.get("checkpoint line"))),
+        ("events-000001.ndjson", format!("{}\n", spec.get("exported events"))),
+        ("proofs.ndjson", format!("{}\n", spec.get("exported proofs"))),
+        ("manifest.json", spec.get("manifest").to_owned()),
+        ("manifest.note", format!("{}\n", spec.get("manifest note"))),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in &files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let options = VerifyOptions::default()
+        .with_exporter_keys([key.verifying_key()])
+        .with_log_keys([key.verifying_key()]);
+    let report = verify(dir.path(), options).unwrap();
+    assert_eq!(report.verdict(), ExportVerdict::Intact, "{:?}", report.findings);
+    assert_eq!(report.completeness, ExportCompleteness::Proven);
+    assert_eq!((report.events, report.covered), (2, 2));
+
+    let salt: Vec<u8> = (32..64).collect();
+    let salt = Salt::from_bytes(salt.try_into().unwrap());
+    let body = PartBody::Clear { salt, bytes: b"refunded".to_vec() };
+    let bytes = |n: usize| spec.get(&format!("event {n}")).as_bytes().to_vec();
+    let records = vec![
+        Record::new(bytes(0), Vec::new()),
+        Record::from_bytes(&spec.bytes("record")).unwrap(),
+        Record::new(bytes(2), vec![body]),
+    ];
+    let chain = spec.chain();
+    let ledger = Ledger::new(
+        std::sync::Arc::new(Scanned::new("sqlite", Shelf(records))),
+        chain.tenant_id.clone(),
+    );
+    let mut checkpoints = LogCheckpoints::trusting(chain.tenant_id, [key.verifying_key()]);
+    checkpoints.add(chain.chain_id, &format!("{}\n", spec.get("checkpoint"))).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let exporter = Exporter::new(&ledger, &key, &checkpoints)
+        .with_name("auditor-3")
+        .with_filter(Filter::new().from_sequence(1))
+        .with_content();
+    pollster::block_on(exporter.write(out.path())).unwrap();
+    for (name, text) in &files[..3] {
+        assert_eq!(fs::read_to_string(out.path().join(name)).unwrap(), *text, "{name}");
+    }
+    let written = fs::read_to_string(out.path().join("manifest.json")).unwrap();
+    let mut written: serde_json::Value = serde_json::from_str(&written).unwrap();
+    let example = spec.json("manifest");
+    written["exported_at"] = example["exported_at"].clone();
+    written["exporter"]["software"] = example["exporter"]["software"].clone();
+    assert_eq!(written, example);
+}
+
+/// Records as a store hands them out.
+#[derive(Debug)]
+struct Shelf(Vec<Record>);
+
+impl agent_audit_query::scan::Records for Shelf {
+    fn tenants(&self) -> Result<Vec<TenantId>, agent_audit_query::QueryError> {
+        Ok(Vec::new())
+    }
+
+    fn read(
+        &self,
+        _: &TenantId,
+        each: &mut dyn FnMut(Record) -> Result<(), agent_audit_query::QueryError>,
+    ) -> Result<(), agent_audit_query::QueryError> {
+        self.0.iter().cloned().try_for_each(each)
+    }
 }
 
 /// The names of all fields, at every level that is not a list.
