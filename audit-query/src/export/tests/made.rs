@@ -121,6 +121,12 @@ fn checkpoints_that_were_kept_apart_are_the_strongest_basis() {
     let report = verify(&out, keys().with_checkpoints(&kept)).unwrap();
     assert_verdict(&report, ExportVerdict::Intact);
     assert_eq!(report.basis, Basis::SeparateCheckpoint);
+    // A larger one says that the chain went on: later, or the exporter left its end out.
+    fs::write(&kept, line(0, 36) + &line(0, 40) + &line(1, 7)).unwrap();
+    let report = verify(&out, keys().with_checkpoints(&kept)).unwrap();
+    assert_verdict(&report, ExportVerdict::Intact);
+    let mut told = report.findings.iter().map(ToString::to_string);
+    assert!(told.any(|text| text.contains("had 40 records") && text.contains("reaches 36")));
     // An older one covers a beginning, and a chain without one is not vouched for.
     fs::write(&kept, line(0, 9)).unwrap();
     let report = verify(&out, keys().with_checkpoints(&kept)).unwrap();

@@ -200,6 +200,17 @@ impl Chains {
                     claimed.marks.push(ProvenAt::new(other.size, other.root));
                 }
             }
+            let last = separate.of(&claimed.said.chain_id).last();
+            let last = last.map_or(0, |last| last.unverified().size);
+            if last > own.size {
+                let detail = format!(
+                    "had {last} records, as a checkpoint that was kept apart states, and the export \
+                     reaches {} of them: it was made before, or its end was left out",
+                    own.size
+                );
+                let finding = Finding::new(FindingKind::UncoveredTail, detail);
+                draft.add(finding.in_chain(&claimed.chain).in_place(CHECKPOINTS));
+            }
         }
     }
 }
