@@ -70,6 +70,9 @@ fn show(dir: &Path, out: &mut Out) -> Result<(), Failure> {
     if latest.is_none() && !checkpoints.is_empty() {
         out.line("  the latest checkpoint is signed by none of them")?;
     }
+    for key in public_keys(&Layout::new(crate::access::default_log(dir)))? {
+        out.line(format!("  {}  {key}  (signs the record of reads)", key.id()))?;
+    }
     out.line("\nPrivate key:")?;
     out.line(match fs::metadata(&private) {
         Ok(metadata) => {

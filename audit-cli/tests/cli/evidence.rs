@@ -19,9 +19,12 @@ fn export(place: &Place, dir: &str, more: &[&str]) -> Ran {
     finish(command.args(["export", dir, "--tenant", "acme"]).args(more))
 }
 
-fn keys(dir: &str) -> String {
+/// The options that name the keys of a log, and of the record of its reads.
+fn keys(dir: &str) -> Vec<String> {
     let out = run(&["keys", dir]).expect(0).out;
-    out.split_whitespace().find(|word| word.starts_with("ed25519:")).unwrap().to_owned()
+    let lines = out.lines().take_while(|line| !line.starts_with("Private"));
+    let words = lines.flat_map(str::split_whitespace).filter(|word| word.starts_with("ed25519:"));
+    words.flat_map(|key| ["--key".to_owned(), key.to_owned()]).collect()
 }
 
 #[test]
@@ -34,7 +37,9 @@ fn an_export_proves_itself_and_what_is_done_to_it_is_named() {
             export(&place, &log, &["--out", &out, "--format", format, "--content"]).expect(0).out;
         assert!(told.contains("all proved against signed checkpoints"), "{told}");
         let exporter = told.split_whitespace().find(|word| word.starts_with("ed25519:")).unwrap();
-        let args = ["verify", &out, "--exporter-key", exporter, "--key", &keys(&log)];
+        let mut args = vec!["verify".to_owned(), out.clone()];
+        args.extend(["--exporter-key".to_owned(), exporter.to_owned()]);
+        args.extend(keys(&log));
         let verified = run(&args).expect(0).out;
         assert!(verified.starts_with("INTACT — export of "), "{verified}");
 

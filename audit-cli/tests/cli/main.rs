@@ -623,7 +623,7 @@ fn a_reader_that_goes_away_is_no_panic() {
 fn help_explains_and_gives_examples() {
     for (args, expected) in [
         (&["--help"][..], "agent-audit verify DIR"),
-        (&["verify", "--help"], "0 intact, 1 tampered, 2 could not tell"),
+        (&["verify", "--help"], "0 intact, 1 tampered or incomplete, 2 could not tell"),
         (&["show", "--help"], "--tenant acme --session s-1"),
         (&["import", "--help"], "--format openai-chat --tenant acme --dir ./audit"),
         (&["keys", "--help"], "agent-audit keys generate signing.key"),

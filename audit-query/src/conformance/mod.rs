@@ -5,19 +5,6 @@
 //! real transcripts where there are some. A store takes it in through its sink
 //! ([`Input::load`]) and is then held against the records themselves, read one by one
 //! ([`assert_same_answers`]).
-//!
-//! ```
-//! use std::sync::Arc;
-//! use agent_audit_core::memory::MemorySink;
-//! use agent_audit_query::{conformance::{Input, assert_same_answers}, scan::Scanned};
-//!
-//! # pollster::block_on(async {
-//! let input = Input::new("example-").await;
-//! let sink = MemorySink::new();
-//! input.load(&sink).await;
-//! assert_same_answers(&input, Arc::new(Scanned::new("memory", sink))).await;
-//! # });
-//! ```
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "an answer that differs is a panic")]
 
@@ -35,7 +22,18 @@ use crate::EventStore;
 /// Asks a store that has taken [`Input`] in everything, and panics at the first answer that is not
 /// that of the records themselves.
 ///
-/// See the [module](self) for an example.
+/// ```
+/// use std::sync::Arc;
+/// use agent_audit_core::memory::MemorySink;
+/// use agent_audit_query::{conformance::{Input, assert_same_answers}, scan::Scanned};
+///
+/// # pollster::block_on(async {
+/// let input = Input::new("example-").await;
+/// let sink = MemorySink::new();
+/// input.load(&sink).await;
+/// assert_same_answers(&input, Arc::new(Scanned::new("memory", sink))).await;
+/// # });
+/// ```
 ///
 /// # Panics
 /// Where an answer differs; the message names the question.
