@@ -33,7 +33,7 @@ use crate::{Found, Ledger, QueryError, QueryErrorKind};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
 /// log.close_blocking(std::time::Duration::from_secs(5))?;
-/// sink.events().of_type("access.queried").only();
+/// sink.events().of_type(agent_audit_core::event::EventType::AccessQueried).only();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]

@@ -24,7 +24,7 @@ use crate::{Ledger, scan::Scanned};
 /// assert_eq!(report.verdict(), ExportVerdict::Intact);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn example(dir: &Path) -> Result<Exported, Box<dyn Error + Send + Sync>> {
+pub fn example(dir: &Path) -> Result<Exported, Box<dyn Error>> {
     let key = SigningKey::generate()?;
     let sink = MemorySink::new();
     let log_dir = dir.join("log");
