@@ -84,10 +84,14 @@ apt_install() {
 
 # free_port: a loopback port on which nobody listens, below the range for outgoing connections.
 free_port() {
-  local port
+  local port taken=${TMPDIR:-/tmp}/agent-audit-ports.$UID
+  mkdir -p "$taken"
+  # A server that was stopped keeps its ports, so that it can come back; for a day they are its own.
+  find "$taken" -type f -mmin +1440 -delete
   for _ in {1..200}; do
     port=$((10000 + SRANDOM % 22000))
-    if ! (exec 4<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    if (set -o noclobber && : >"$taken/$port") 2>/dev/null &&
+      ! (exec 4<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
       printf '%s\n' "$port"
       return 0
     fi
