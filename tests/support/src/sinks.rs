@@ -47,7 +47,7 @@ pub async fn store(sink: &dyn Sink, segment: &Segment) {
 /// let mut chain = TestChain::new();
 /// chain.extend(3);
 /// let error = failure(&MemorySink::new(), &chain.segment(2..=2)).await;
-/// assert_eq!(error.kind(), SinkErrorKind::Rejected);
+/// assert_eq!(error.kind(), SinkErrorKind::Corrupt, "what would follow is not there");
 /// # });
 /// # Ok::<(), std::io::Error>(())
 /// ```
