@@ -121,7 +121,7 @@ impl<'a> Exporter<'a> {
     /// let ledger = Ledger::new(Arc::new(Scanned::new("memory", MemorySink::new())), "acme".parse()?);
     /// let key = SigningKey::generate()?;
     /// let out = dir.path().join("export");
-/// let export = Exporter::without_proofs(&ledger, &key).write(&out);
+    /// let export = Exporter::without_proofs(&ledger, &key).write(&out);
     /// assert_eq!(pollster::block_on(export)?.manifest.counts.events, 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
